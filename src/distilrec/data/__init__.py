@@ -1,0 +1,69 @@
+"""Interaction logs, ids, histories, splits and batches; where they come from and what is wrong with them."""
+
+from distilrec.data.audit import Finding, audit
+from distilrec.data.columns import Columns, ItemColumns
+from distilrec.data.config import DataConfig, ItemsConfig, Preparation
+from distilrec.data.describe import Description, describe
+from distilrec.data.guess import Guess, guess
+from distilrec.data.interactions import Dataset, Ids, Interactions
+from distilrec.data.load import Prepared, from_dataframe, load
+from distilrec.data.named import NAMED_SETS
+from distilrec.data.sampling import (
+    Batch,
+    Batches,
+    PairBatches,
+    SequenceBatches,
+    UserBatches,
+    final_queries,
+    prefix_queries,
+)
+from distilrec.data.splits import (
+    ColumnSplit,
+    GlobalTime,
+    LeaveLastOut,
+    RandomSplit,
+    Split,
+    SplitConfig,
+    split,
+    split_negatives,
+)
+from distilrec.data.synthetic import clusters, cycles, zipf
+
+__all__ = [
+    "NAMED_SETS",
+    "Batch",
+    "Batches",
+    "ColumnSplit",
+    "Columns",
+    "DataConfig",
+    "Dataset",
+    "Description",
+    "Finding",
+    "GlobalTime",
+    "Guess",
+    "Ids",
+    "Interactions",
+    "ItemColumns",
+    "ItemsConfig",
+    "LeaveLastOut",
+    "PairBatches",
+    "Preparation",
+    "Prepared",
+    "RandomSplit",
+    "SequenceBatches",
+    "Split",
+    "SplitConfig",
+    "UserBatches",
+    "audit",
+    "clusters",
+    "cycles",
+    "describe",
+    "final_queries",
+    "from_dataframe",
+    "guess",
+    "load",
+    "prefix_queries",
+    "split",
+    "split_negatives",
+    "zipf",
+]

@@ -1,0 +1,83 @@
+"""What is known of the items: titles and attributes, aligned with the item ids of a log."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from distilrec.data.columns import ItemColumns, listing
+from distilrec.data.files import Table
+from distilrec.data.interactions import Ids
+from distilrec.data.typed import are_integers, id_column
+from distilrec.errors import DataError
+
+__all__ = ["align_items", "read_items"]
+
+
+def read_items(table: Table, columns: ItemColumns) -> pl.DataFrame:
+    """One row per row of the file: `item`, `title` if there is one, and every other column as it is.
+
+    Columns of text files become numbers where all their values are; MovieLens' and RecBole's lists are lists.
+    Raises DataError for a missing column or a row without id.
+    """
+    present = table.columns()
+    for meaning, name in columns.named().items():
+        if name not in present:
+            raise DataError(
+                f"{table.name} has no column {name!r} (given as {meaning}); it has {listing(present)}; "
+                "name the right one in items.columns"
+            )
+    others = [name for name in present if name not in columns.named().values()]
+    for name in {"item", "title"} & set(others):
+        raise DataError(f"{table.name} has a column {name!r} beside the one given for it; rename one of them")
+    title = [_title(table, columns.title)] if columns.title else []
+    frame = table.collect(table.frame.select(id_column(table, columns.item).alias("item"), *title, *others))
+    missing = frame["item"].is_null().arg_max() if frame["item"].null_count() else None
+    if missing is not None:
+        raise DataError(
+            f"{table.name}, {table.place(missing)}: no id in column {columns.item!r}; drop the row or fill "
+            "it in"
+        )
+    return frame.with_columns(_numbers(frame[name]) for name in others) if table.text else frame
+
+
+def align_items(items: pl.DataFrame, item_ids: Ids) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """One row per item index, in order, and notes on what didn't fit; the first row of an item counts.
+
+    >>> align_items(pl.DataFrame({"item": [7, 5], "title": ["G", "E"]}), Ids(pl.Series([5, 6])))[0].rows()
+    [(5, 'E'), (6, None)]
+    """
+    place = pl.Series("place", item_ids.encode(items["item"]))
+    placed = (
+        items.drop("item")
+        .with_columns(place)
+        .filter(place >= 0)
+        .unique("place", keep="first", maintain_order=True)
+    )
+    index = pl.DataFrame({"place": np.arange(len(item_ids), dtype=np.int32), "item": item_ids.values})
+    aligned = index.join(placed, on="place", how="left", maintain_order="left").drop("place")
+    notes = []
+    if placed.height < len(item_ids):
+        notes.append(
+            f"{len(item_ids) - placed.height:,} of {len(item_ids):,} items have no row in the items file."
+        )
+    if placed.height < items.height:
+        notes.append(
+            f"{items.height - placed.height:,} rows of the items file were left out: repeated, or not in "
+            "the log."
+        )
+    return aligned, tuple(notes)
+
+
+def _title(table: Table, name: str) -> pl.Expr:
+    listed = isinstance(table.frame.collect_schema()[name], pl.List)  # RecBole parts titles into words
+    return (pl.col(name).list.join(" ") if listed else pl.col(name).cast(pl.String)).alias("title")
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    if values.dtype != pl.String or values.null_count() == len(values):
+        return values
+    if are_integers(values.drop_nulls()):
+        return values.cast(pl.Int64)
+    numbers = values.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == values.null_count() else values

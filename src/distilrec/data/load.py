@@ -1,0 +1,117 @@
+"""From a source to a dataset that is cut in train, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distilrec.data.build import Built, build
+from distilrec.data.columns import Columns, ItemColumns
+from distilrec.data.config import DataConfig, ItemsConfig, Preparation
+from distilrec.data.files import Table, open_frame, open_table
+from distilrec.data.guess import guess_columns, guess_item_columns
+from distilrec.data.interactions import Dataset
+from distilrec.data.items import align_items, read_items
+from distilrec.data.named import NAMED_COLUMNS, NAMED_SETS, data_homes, named_folder
+from distilrec.data.splits import Split, split, split_negatives
+from distilrec.data.typed import read_log
+
+__all__ = ["Prepared", "from_dataframe", "load"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A dataset, its split, and the split of its negatives where it has any."""
+
+    dataset: Dataset
+    split: Split
+    negatives_split: Split | None = None
+
+
+def load(config: DataConfig) -> Prepared:
+    """Load what `config.source` names: a file, a named set, or a name under DISTILREC_DATA.
+
+    Raises DataError, naming file, column and line, for data that can't be used; FetchError for a named set
+    that can't be fetched.
+    """
+    name, path, items_path = _located(config.source)
+    table = open_table(path, config.format)
+    items = config.items or (ItemsConfig(path=str(items_path)) if items_path else None)
+    items_table = open_table(items.path, items.format) if items else None
+    columns = config.columns or (NAMED_COLUMNS if config.source in NAMED_SETS else None)
+    return _prepared(table, columns, items_table, items.columns if items else None, config, name)
+
+
+def from_dataframe(
+    frame: Any,
+    columns: Columns | None = None,
+    *,
+    items: Any = None,
+    item_columns: ItemColumns | None = None,
+    preparation: Preparation | None = None,
+    name: str = "DataFrame",
+) -> Prepared:
+    """Load from a DataFrame of Polars, pandas, PyArrow or any other library that narwhals knows.
+
+    columns, item_columns: guessed, and noted, where not given. items: a DataFrame with one row per item.
+
+    >>> import polars as pl
+    >>> log = pl.DataFrame({"user": ["a", "a", "a"], "item": [7, 8, 9], "time": [3, 2, 1]})
+    >>> from_dataframe(log, Columns(user="user", item="item", time="time")).split.part
+    array([0, 1, 2], dtype=uint8)
+    """
+    items_table = None if items is None else open_frame(items, f"items of {name}")
+    return _prepared(
+        open_frame(frame, name), columns, items_table, item_columns, preparation or Preparation(), name
+    )
+
+
+def _located(source: str) -> tuple[str, Path, Path | None]:
+    """A name, the file of interactions, and the items file that lies beside those of named sets."""
+    if source in NAMED_SETS:
+        return _folder(source, named_folder(source))
+    for path in (Path(source), *(home / source for home in data_homes())):
+        if path.is_file():
+            return path.stem, path, None
+        if (path / "interactions.parquet").is_file():
+            return _folder(path.name, path)
+    return Path(source).stem, Path(source), None
+
+
+def _folder(name: str, folder: Path) -> tuple[str, Path, Path | None]:
+    items = folder / "items.parquet"
+    return name, folder / "interactions.parquet", items if items.is_file() else None
+
+
+def _prepared(
+    table: Table,
+    columns: Columns | None,
+    items: Table | None,
+    item_columns: ItemColumns | None,
+    preparation: Preparation,
+    name: str,
+) -> Prepared:
+    notes: tuple[str, ...] = ()
+    if columns is None:
+        columns, reasons = guess_columns(table)
+        notes = ("The columns were guessed: " + "; ".join(reasons.values()) + ".",)
+    built = build(read_log(table, columns), preparation, name)
+    dataset = replace(built.dataset, notes=notes + built.dataset.notes)
+    if items is not None:
+        dataset = _with_items(dataset, items, item_columns)
+    return _cut(dataset, built, preparation)
+
+
+def _with_items(dataset: Dataset, table: Table, columns: ItemColumns | None) -> Dataset:
+    rows = read_items(table, columns or guess_item_columns(table))
+    items, notes = align_items(rows, dataset.item_ids)
+    return replace(dataset, items=items, notes=dataset.notes + notes)
+
+
+def _cut(dataset: Dataset, built: Built, preparation: Preparation) -> Prepared:
+    positives = split(dataset.interactions, preparation.split, built.part)
+    if dataset.negatives is None:
+        return Prepared(dataset, positives)
+    negatives = split_negatives(positives, dataset.negatives, preparation.split, built.negatives_part)
+    return Prepared(dataset, positives, negatives)

@@ -1,0 +1,295 @@
+"""Train, validation and test parts of a log, and the queries that each part asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from distilrec.data.interactions import Interactions
+from distilrec.errors import DataError
+from distilrec.rng import generator
+from distilrec.scoring import Queries, Ragged
+
+__all__ = [
+    "PART_CODES",
+    "ColumnSplit",
+    "GlobalTime",
+    "LeaveLastOut",
+    "Part",
+    "RandomSplit",
+    "Split",
+    "SplitConfig",
+    "split",
+    "split_negatives",
+]
+
+TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
+
+PART_CODES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+}
+
+Part = Literal["validation", "test"]
+Parts: TypeAlias = NDArray[np.uint8]
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LeaveLastOut(_Kind):
+    """Of each user with at least 3 interactions, the last is test and the second-last validation."""
+
+    kind: Literal["leave-last-out"] = "leave-last-out"
+
+
+class GlobalTime(_Kind):
+    """Everything from one moment on is validation, from a later one on test, for all users alike.
+
+    quantiles: where these moments lie among the interactions, each in (0, 1).
+    validation_from, test_from: the moments themselves, in the log's own unit, or dates (read as UTC) where
+    the log held dates; they go before the quantiles.
+
+    >>> GlobalTime(validation_from="2024-01-01", test_from="2024-02-01").moments()
+    (1704067200000000, 1706745600000000)
+    """
+
+    kind: Literal["global-time"] = "global-time"
+    quantiles: tuple[float, float] = (0.8, 0.9)
+    validation_from: int | datetime | None = None
+    test_from: int | datetime | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GlobalTime:
+        if not 0 < self.quantiles[0] < self.quantiles[1] < 1:
+            raise ValueError(f"quantiles must rise within (0, 1), and are {self.quantiles}")
+        if (self.validation_from is None) != (self.test_from is None):
+            raise ValueError("give both validation_from and test_from, or neither")
+        moments = self.moments()
+        if moments is not None and moments[0] >= moments[1]:
+            raise ValueError("validation_from must lie before test_from")
+        return self
+
+    def moments(self) -> tuple[int, int] | None:
+        """The given moments as integers, microseconds for dates; None where quantiles decide."""
+        if self.validation_from is None or self.test_from is None:
+            return None
+        return _moment(self.validation_from), _moment(self.test_from)
+
+
+class RandomSplit(_Kind):
+    """Each interaction goes to a part by lot, in exactly these shares (train, validation, test).
+
+    A history may then hold items that the user took later; `distilrec.data.audit` says how often.
+    """
+
+    kind: Literal["random"] = "random"
+    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> RandomSplit:
+        if min(self.ratios) < 0 or abs(sum(self.ratios) - 1) > 1e-6:
+            raise ValueError(f"ratios must be at least 0 and sum to 1, and are {self.ratios}")
+        return self
+
+
+class ColumnSplit(_Kind):
+    """The user's own split: the column that `Columns.part` names."""
+
+    kind: Literal["column"] = "column"
+
+
+SplitConfig: TypeAlias = Annotated[
+    LeaveLastOut | GlobalTime | RandomSplit | ColumnSplit, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A log cut in three.
+
+    log: all interactions. part: (M,) uint8 parallel to the log's values: 0 train, 1 validation, 2 test, 3
+    unused.
+    """
+
+    log: Interactions
+    part: Parts
+
+    @cached_property
+    def train(self) -> Interactions:
+        """What models are trained on."""
+        return self.log.select(self.part == TRAIN)
+
+    @cached_property
+    def known_at_test(self) -> Interactions:
+        """Train and validation together: the histories of the test queries."""
+        return self.log.select(self.part <= VALIDATION)
+
+    def queries(self, part: Part) -> tuple[Queries, Ragged]:
+        """The queries of a part and the items to be found for them.
+
+        One query per user who has an item in the part. Its history holds what came before: train for
+        validation, train and validation for test; these items are the ones to mask.
+        """
+        targets = self.log.select(self.part == (VALIDATION if part == "validation" else TEST)).histories
+        histories = (self.train if part == "validation" else self.known_at_test).histories
+        users = np.flatnonzero(targets.lengths > 0)
+        return Queries(users.astype(np.int32), histories[users]), targets[users]
+
+
+def split(log: Interactions, config: SplitConfig, part_column: Parts | None = None) -> Split:
+    """Cut a log in three.
+
+    part_column: (M,) uint8 parallel to the log's values, for kind `column` only.
+    Raises DataError when the log lacks what the kind needs (times, a part column).
+
+    >>> log = Interactions(Ragged.from_rows([[0, 1, 2], [2, 0]]), n_items=3)
+    >>> split(log, LeaveLastOut()).part
+    array([0, 1, 2, 0, 0], dtype=uint8)
+    """
+    match config:
+        case LeaveLastOut():
+            part = _last_out(log)
+        case GlobalTime():
+            part = _by_moments(log, *_bounds(log, config))
+        case RandomSplit():
+            part = _by_lot(log, config.ratios, generator(config.seed, "split"))
+        case ColumnSplit():
+            part = _by_column(log, part_column)
+    return Split(log, part)
+
+
+def split_negatives(
+    positives: Split, negatives: Interactions, config: SplitConfig, part_column: Parts | None = None
+) -> Split:
+    """Cut the disliked items in line with the split of the liked ones.
+
+    leave-last-out: what was disliked before the user's validation item is train, then validation, and from
+    the time of the test item on test; users without these are train. A log without times can't say what came
+    first, so its negatives go by lot, in the shares of the positives. global-time: the same two moments.
+    random: a lot of its own from the same seed. column: the negatives' own column.
+    """
+    match config:
+        case LeaveLastOut() if negatives.times is None:
+            part = _by_lot(negatives, _shares(positives.part), generator(0, "negatives"))
+        case LeaveLastOut():
+            part = _around_targets(positives, negatives)
+        case GlobalTime():
+            part = _by_moments(negatives, *_bounds(positives.log, config))
+        case RandomSplit():
+            part = _by_lot(negatives, config.ratios, generator(config.seed, "negatives"))
+        case ColumnSplit():
+            part = _by_column(negatives, part_column)
+    return Split(negatives, part)
+
+
+def _moment(value: int | datetime) -> int:
+    if isinstance(value, int):
+        return value
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000_000)
+
+
+def _unused(log: Interactions) -> Parts:
+    return np.full(len(log.histories.values), UNUSED, dtype=np.uint8)
+
+
+def _last_out(log: Interactions) -> Parts:
+    part = _unused(log)
+    part[log.flat()[1]] = TRAIN
+    last = log.histories.stops[log.histories.lengths >= 3] - 1
+    part[last] = TEST
+    part[last - 1] = VALIDATION
+    return part
+
+
+def _times(log: Interactions, kind: str) -> NDArray[np.int64]:
+    if log.times is None:
+        raise DataError(
+            f"split: kind '{kind}' needs times, and the log has none; name the time column, or use kind "
+            "'random'"
+        )
+    return log.times
+
+
+def _bounds(log: Interactions, config: GlobalTime) -> tuple[int, int]:
+    times = _times(log, config.kind)[log.flat()[1]]
+    given = config.moments()
+    if given is not None:
+        return given
+    if len(times) == 0:
+        raise DataError(
+            "split: kind 'global-time' can't take quantiles of an empty log; give it interactions"
+        )
+    ranks = [int(len(times) * quantile) for quantile in config.quantiles]
+    ordered = np.partition(times, ranks)
+    return int(ordered[ranks[0]]), int(ordered[ranks[1]])
+
+
+def _by_moments(log: Interactions, validation_from: int, test_from: int) -> Parts:
+    part = _unused(log)
+    positions = log.flat()[1]
+    times = _times(log, "global-time")[positions]
+    part[positions] = (times >= validation_from).astype(np.uint8) + (times >= test_from)
+    return part
+
+
+def _shares(part: Parts) -> tuple[float, ...]:
+    counts = np.bincount(part, minlength=4)[:3]
+    return tuple(counts / counts.sum()) if counts.sum() else (1.0, 0.0, 0.0)
+
+
+def _by_lot(log: Interactions, shares: tuple[float, ...], rng: np.random.Generator) -> Parts:
+    part = _unused(log)
+    positions = log.flat()[1]
+    ends = np.round(np.cumsum(shares) * len(positions)).astype(np.int64)
+    ends[-1] = len(positions)
+    lots = np.repeat(np.arange(3, dtype=np.uint8), np.diff(ends, prepend=0))
+    rng.shuffle(lots)
+    part[positions] = lots
+    return part
+
+
+def _by_column(log: Interactions, part_column: Parts | None) -> Parts:
+    if part_column is None:
+        raise DataError(
+            "split: kind 'column' needs a column with train, validation and test; name it in columns.part"
+        )
+    if part_column.shape != log.histories.values.shape:
+        raise DataError(
+            f"split: the part column has shape {part_column.shape}, and the log "
+            f"{log.histories.values.shape}; "
+            "it must be parallel to the log's values"
+        )
+    part = _unused(log)
+    positions = log.flat()[1]
+    part[positions] = part_column[positions]
+    return part
+
+
+def _around_targets(positives: Split, negatives: Interactions) -> Parts:
+    times = _times(positives.log, "leave-last-out")
+    users, positions = negatives.flat()
+    moments = _times(negatives, "leave-last-out")[positions]
+    part = _unused(negatives)
+    part[positions] = TRAIN
+    for code in (VALIDATION, TEST):
+        rows, places = positives.log.flat()
+        chosen = positives.part[places] == code
+        since = np.full(positives.log.n_users, np.iinfo(np.int64).max, dtype=np.int64)
+        since[rows[chosen]] = times[places[chosen]]
+        part[positions[moments >= since[users]]] = code
+    return part

@@ -1,0 +1,50 @@
+"""Altered soft labels: what a student would learn from a teacher that knows nothing, or less."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distilrec.rng import generator
+from distilrec.soft_labels import SoftBatch, SoftLabels
+
+__all__ = ["HardPositives", "ShuffledLabels"]
+
+
+class ShuffledLabels(SoftLabels):
+    """The same soft labels, each given to another query: keeps what they say in general, and nothing else."""
+
+    def __init__(self, labels: SoftLabels, seed: int) -> None:
+        super().__init__(labels.path, labels.manifest)
+        self._order = generator(seed, "shuffled labels").permutation(len(labels))
+
+    def rows(self, query_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """The row of another query."""
+        rows = super().rows(query_ids)
+        return np.where(rows < 0, -1, self._order[rows])
+
+
+class HardPositives(SoftLabels):
+    """The teacher's `k` best items as so many equal positives, without scores."""
+
+    def __init__(self, labels: SoftLabels, k: int = 10) -> None:
+        super().__init__(labels.path, labels.manifest)
+        self._k = k
+
+    def batch(self, rows: NDArray[np.int64]) -> SoftBatch:
+        """Equal scores for the first k, none for the others and none for the tail."""
+        batch = super().batch(rows)
+        mask = batch.mask.clone()
+        mask[:, self._k :] = False
+        counts = mask.sum(1, keepdim=True).clamp(min=1).float().log()
+        return dataclasses.replace(
+            batch,
+            scores=torch.zeros_like(batch.scores),
+            mask=mask,
+            log_sum_exp=counts.expand_as(batch.log_sum_exp),
+            tail_mask=torch.zeros_like(batch.tail_mask),
+        )

@@ -1,0 +1,1 @@
+"""Comparing arms: paired statistics, agreement, slices and cost."""

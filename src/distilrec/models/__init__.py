@@ -1,0 +1,55 @@
+"""Models: each a teacher or a student by its settings."""
+
+from __future__ import annotations
+
+from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfig, Supervision, VectorConfig
+from distilrec.models.ease import EASE, EASEConfig
+from distilrec.models.ensemble import Ensemble
+from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
+from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
+from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
+from distilrec.models.lightgcn import LightGCN, LightGCNConfig
+from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
+from distilrec.models.popularity import Popularity, PopularityConfig
+from distilrec.models.registry import AnyModelConfig, build
+from distilrec.models.sasrec import SASRec, SASRecConfig
+from distilrec.models.sequence import SequenceConfig, SequenceModel
+from distilrec.models.storage import Precision, load_model, quantize_, save_model
+from distilrec.models.truncation import truncate_
+
+__all__ = [
+    "EASE",
+    "AnyModelConfig",
+    "ClosedForm",
+    "DotProductModel",
+    "EASEConfig",
+    "Ensemble",
+    "HistoryEncoder",
+    "HistoryEncoderConfig",
+    "ItemKNN",
+    "ItemKNNConfig",
+    "LightGCN",
+    "LightGCNConfig",
+    "MatrixFactorization",
+    "MatrixFactorizationConfig",
+    "Model",
+    "ModelConfig",
+    "Popularity",
+    "PopularityConfig",
+    "SASRec",
+    "SASRecConfig",
+    "SequenceConfig",
+    "SequenceModel",
+    "Supervision",
+    "VectorConfig",
+    "Precision",
+    "build",
+    "fit",
+    "load_model",
+    "quantize_",
+    "save_model",
+    "softmax_terms",
+    "supervised_loss",
+    "truncate_",
+    "validator",
+]

@@ -1,0 +1,124 @@
+"""What all models share: settings, scores for queries, and a state that can be saved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from distilrec.data import Batch, Batches, Interactions
+from distilrec.scoring import Queries
+
+__all__ = ["ClosedForm", "DotProductModel", "Model", "ModelConfig", "Supervision", "VectorConfig"]
+
+
+class ModelConfig(BaseModel):
+    """Settings of a model; its own class adds fields and says which `model` it configures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VectorConfig(ModelConfig):
+    """Settings that all models with vectors share.
+
+    embedding_size: D, the width of item vectors and hidden states. item_bias: whether items have a bias.
+    """
+
+    embedding_size: int = Field(64, ge=1)
+    item_bias: bool = True
+
+
+class Supervision(ModelConfig):
+    """What a model is to learn from the true labels.
+
+    loss: `softmax` over all items; `sampled_softmax`, `bpr` or `bce` over sampled negatives.
+    negatives: sampled items per target (`sampled_softmax`: per batch, shared). label_smoothing: share of the target
+    that is spread over all items (softmax only). recency_half_life: an interaction weighs half as much for each so
+    many later ones of its user; None weighs all alike. dislike_weight: of explicit negative feedback.
+    """
+
+    loss: Literal["softmax", "sampled_softmax", "bpr", "bce"] = "softmax"
+    negatives: int = Field(1, ge=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    recency_half_life: float | None = Field(None, gt=0)
+    dislike_weight: float = Field(1.0, ge=0)
+
+
+class Model(nn.Module, ABC):
+    """A recommender over N items: teacher or student by its role, not by its type.
+
+    scores_are_logits: whether softmax(score) is meant as a probability.
+    reads_histories: whether a query's history matters; if not, the query's user is looked up, and the answer
+    dates from the end of training.
+    """
+
+    scores_are_logits: bool = True
+    reads_histories: bool = True
+
+    def __init__(self, n_users: int, n_items: int) -> None:
+        super().__init__()
+        self.n_users = n_users
+        self.n_items = n_items
+
+    @abstractmethod
+    def score(self, queries: Queries) -> Tensor:
+        """(B, N) float32: a score for each item, higher is better."""
+
+    def serving_state(self) -> dict[str, Tensor]:
+        """What is needed to score, by name: what is saved, and what counts as parameters."""
+        return dict(self.state_dict())
+
+
+class ClosedForm(Model):
+    """A model that is computed from the log at once, without gradient steps."""
+
+    scores_are_logits = False
+
+    @abstractmethod
+    def fit(self, train: Interactions) -> None:
+        """Compute the model from training interactions."""
+
+
+class DotProductModel(Model):
+    """A model whose score is ``hidden(query) @ item_vectors().T + item_bias()``, trained by gradient steps."""
+
+    def __init__(self, config: VectorConfig, n_users: int, n_items: int) -> None:
+        super().__init__(n_users, n_items)
+        self.width = config.embedding_size
+        self.bias = nn.Parameter(torch.zeros(n_items)) if config.item_bias else None
+
+    @abstractmethod
+    def batches(
+        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+    ) -> Batches:
+        """The batches that this model trains on."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """(P, D): hidden states of the batch's queries, with gradients."""
+
+    @abstractmethod
+    def hidden(self, queries: Queries) -> Tensor:
+        """(B, D) float32: hidden states, as serving sees them."""
+
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """(N, D) float32."""
+
+    def item_bias(self) -> Tensor | None:
+        """(N,) float32, or None."""
+        return self.bias
+
+    def score(self, queries: Queries) -> Tensor:
+        """(B, N) float32."""
+        hidden, vectors, bias = self.hidden(queries), self.item_vectors(), self.item_bias()
+        return hidden @ vectors.T if bias is None else torch.addmm(bias, hidden, vectors.T)
+
+    def tensor(self, array: NDArray[np.generic]) -> Tensor:
+        """The array as a tensor where the weights are."""
+        return torch.from_numpy(array).to(next(self.parameters()).device)

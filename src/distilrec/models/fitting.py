@@ -1,0 +1,166 @@
+"""Training a model on the true labels alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import embedding, softplus
+
+from distilrec.data import Batch, Interactions, Split
+from distilrec.losses.chunked import LogitsTerm, by_autograd, cross_entropy_, over_all_items
+from distilrec.losses.supervised import (
+    binary_cross_entropy,
+    bpr,
+    sampled_softmax_cross_entropy,
+    unlikelihood,
+)
+from distilrec.models.base import DotProductModel, Supervision
+from distilrec.ranking import evaluate
+from distilrec.rng import generator
+from distilrec.training import Epoch, TrainingConfig, train
+
+__all__ = ["RowParts", "fit", "softmax_terms", "supervised_loss", "validator"]
+
+
+def fit(
+    model: DotProductModel,
+    split: Split,
+    supervision: Supervision,
+    training: TrainingConfig,
+    *,
+    seed: int,
+    disliked: Interactions | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train `model` on the split's training part until its validation NDCG@10 stops improving.
+
+    disliked: explicit negative feedback of the training part. The other arguments are `train`'s.
+    """
+    batches = model.batches(split.train, supervision, training.batch_size, disliked)
+    return train(
+        model,
+        batches=batches.epoch,
+        loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
+        validate=validator(model, split),
+        config=training,
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+
+
+def validator(model: DotProductModel, split: Split, limit: int = 20_000) -> Callable[[], float]:
+    """NDCG@10 on the validation queries, or on `limit` of them drawn once."""
+    queries, targets = split.queries("validation")
+    if len(queries) > limit:
+        chosen = np.sort(generator(0, "validation").choice(len(queries), limit, replace=False))
+        queries, targets = queries[chosen], targets[chosen]
+    return lambda: float(evaluate(model, queries, targets, ["ndcg@10"])["ndcg@10"].mean())
+
+
+def supervised_loss(
+    model: DotProductModel, batch: Batch, hidden: Tensor, supervision: Supervision, rng: np.random.Generator
+) -> Tensor:
+    """Mean loss over the batch's targets, for hidden states (P, D) of its queries, and over its dislikes."""
+    vectors, bias = model.item_vectors(), model.item_bias()
+    if supervision.loss == "softmax":
+        return over_all_items(hidden, vectors, bias, softmax_terms(model, batch, supervision))
+    rows, items, weights = model.tensor(batch.rows), model.tensor(batch.items), model.tensor(batch.weights)
+    positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
+    if supervision.loss == "sampled_softmax":
+        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, supervision.negatives, rng)
+    else:
+        drawn = torch.from_numpy(rng.integers(0, model.n_items, (len(rows), supervision.negatives)))
+        negative = _scores(hidden, vectors, bias, rows, drawn.to(hidden.device))
+        if supervision.loss == "bpr":
+            pairs = positive.repeat_interleave(supervision.negatives)
+            loss = bpr(pairs, negative.flatten(), weights.repeat_interleave(supervision.negatives))
+        else:
+            loss = binary_cross_entropy(positive, negative, weights)
+    if len(batch.disliked_items) and supervision.dislike_weight:
+        disliked = model.tensor(batch.disliked_items).unsqueeze(1)
+        scores = _scores(hidden, vectors, bias, model.tensor(batch.disliked_rows), disliked)
+        loss = loss + supervision.dislike_weight * softplus(scores).mean()
+    return loss
+
+
+def softmax_terms(model: DotProductModel, batch: Batch, supervision: Supervision, share: float = 1.0) -> list[LogitsTerm]:
+    """The batch's softmax loss, times `share`, as terms for over_all_items.
+
+    Summed over all parts it is the weighted mean over targets, plus the mean over explicit dislikes.
+    """
+    targets = RowParts(model, batch.rows, batch.items, share * batch.weights / max(batch.weights.sum(), 1e-12))
+    smoothing = supervision.label_smoothing
+    terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=smoothing)]
+    if len(batch.disliked_items) and supervision.dislike_weight:
+        each = np.full(len(batch.disliked_items), share * supervision.dislike_weight / len(batch.disliked_items))
+        dislikes = RowParts(model, batch.disliked_rows, batch.disliked_items, each.astype(np.float32))
+
+        def dislike(logits: Tensor, part: slice) -> Tensor:
+            rows, items, weights = dislikes.of(part)
+            return weights.sum() * unlikelihood(logits, rows, items, weights)
+
+        terms.append(by_autograd(dislike))
+    return terms
+
+
+class RowParts:
+    """Targets ordered by row, cut into the rows of a part."""
+
+    def __init__(
+        self,
+        model: DotProductModel,
+        rows: NDArray[np.int64],
+        items: NDArray[np.int64],
+        weights: NDArray[np.float32],
+    ) -> None:
+        self.order = rows
+        self.columns = model.tensor(rows), model.tensor(items), model.tensor(weights)
+
+    def of(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows counted from the part's first, items and weights."""
+        first, last = np.searchsorted(self.order, [part.start, part.stop])
+        rows, items, weights = (column[first:last] for column in self.columns)
+        return rows - part.start, items, weights
+
+
+def _scores(hidden: Tensor, vectors: Tensor, bias: Tensor | None, rows: Tensor, items: Tensor) -> Tensor:
+    """(T, S): the score of items (T, S) for the queries of `rows` (T,)."""
+    gathered = embedding(items, vectors)  # (T, S, D)
+    scores = (gathered @ hidden[rows].unsqueeze(2)).squeeze(2)
+    return scores if bias is None else scores + bias[items]
+
+
+def _sampled_softmax(
+    hidden: Tensor,
+    vectors: Tensor,
+    bias: Tensor | None,
+    rows: Tensor,
+    items: Tensor,
+    positive: Tensor,
+    weights: Tensor,
+    n_negatives: int,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Negatives are drawn uniformly, once for the batch, and shared by all of its queries."""
+    n_items = len(vectors)
+    drawn = torch.from_numpy(rng.integers(0, n_items, n_negatives)).to(hidden.device)
+    negatives = hidden @ vectors[drawn].T  # (P, S)
+    if bias is not None:
+        negatives = negatives + bias[drawn]
+    expected = torch.full((n_negatives,), math.log(n_negatives / n_items), device=hidden.device)
+    return sampled_softmax_cross_entropy(
+        positive,
+        negatives,
+        weights,
+        rows=rows,
+        log_expected_count=expected,
+        accidental=items.unsqueeze(1) == drawn,
+    )

@@ -1,0 +1,70 @@
+"""Matrix factorisation: a vector per user and per item."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from distilrec.data import Batch, Batches, Interactions, PairBatches, UserBatches
+from distilrec.models.base import DotProductModel, Supervision, VectorConfig
+from distilrec.scoring import Queries
+
+__all__ = ["MatrixFactorization", "MatrixFactorizationConfig", "user_batches"]
+
+
+class MatrixFactorizationConfig(VectorConfig):
+    """Settings of matrix factorisation.
+
+    init_std: standard deviation of the first vectors. dropout: of the user's vector in training.
+    """
+
+    model: Literal["matrix_factorization"] = "matrix_factorization"
+    init_std: float = Field(0.1, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def user_batches(
+    train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None
+) -> Batches:
+    """Batches for models that look users up: whole users for a softmax, interactions for sampled losses."""
+    kind = UserBatches if supervision.loss == "softmax" else PairBatches
+    return kind(train, batch_size, supervision.recency_half_life, disliked)
+
+
+class MatrixFactorization(DotProductModel):
+    """score = u . v + b, as in Koren, Bell and Volinsky, Computer 2009, without the user's bias.
+
+    An unknown user gets the mean of all user vectors.
+    """
+
+    reads_histories = False
+
+    def __init__(self, config: MatrixFactorizationConfig, n_users: int, n_items: int) -> None:
+        super().__init__(config, n_users, n_items)
+        self.config = config
+        self.users = nn.Parameter(torch.randn(n_users, config.embedding_size) * config.init_std)
+        self.items = nn.Parameter(torch.randn(n_items, config.embedding_size) * config.init_std)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def batches(
+        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+    ) -> Batches:
+        """Whole users, or interactions."""
+        return user_batches(train, supervision, batch_size, disliked)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """(P, D)."""
+        hidden: Tensor = self.dropout(nn.functional.embedding(self.tensor(batch.users), self.users))
+        return hidden
+
+    def hidden(self, queries: Queries) -> Tensor:
+        """(B, D) float32."""
+        places = self.tensor(queries.users).long()
+        return torch.where((places < 0).unsqueeze(1), self.users.mean(0), self.users[places.clamp(min=0)])
+
+    def item_vectors(self) -> Tensor:
+        """(N, D) float32."""
+        return self.items

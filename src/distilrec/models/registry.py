@@ -1,0 +1,54 @@
+"""Which settings make which model."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import torch
+from pydantic import Field
+
+from distilrec.models.base import Model, ModelConfig
+from distilrec.models.ease import EASE, EASEConfig
+from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
+from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
+from distilrec.models.lightgcn import LightGCN, LightGCNConfig
+from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
+from distilrec.models.popularity import Popularity, PopularityConfig
+from distilrec.models.sasrec import SASRec, SASRecConfig
+from distilrec.rng import child_seed
+
+__all__ = ["AnyModelConfig", "build"]
+
+AnyModelConfig: TypeAlias = Annotated[
+    PopularityConfig
+    | ItemKNNConfig
+    | EASEConfig
+    | MatrixFactorizationConfig
+    | LightGCNConfig
+    | SASRecConfig
+    | HistoryEncoderConfig,
+    Field(discriminator="model"),
+]
+
+_CLASSES: dict[type[ModelConfig], type[Model]] = {
+    PopularityConfig: Popularity,
+    ItemKNNConfig: ItemKNN,
+    EASEConfig: EASE,
+    MatrixFactorizationConfig: MatrixFactorization,
+    LightGCNConfig: LightGCN,
+    SASRecConfig: SASRec,
+    HistoryEncoderConfig: HistoryEncoder,
+}
+
+
+def build(config: ModelConfig, n_users: int, n_items: int, *, seed: int) -> Model:
+    """Make an untrained model, its first weights drawn from `seed`.
+
+    >>> model = build(MatrixFactorizationConfig(embedding_size=4), n_users=2, n_items=3, seed=0)
+    >>> sum(p.numel() for p in model.parameters())
+    23
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(child_seed(seed, "weights"))
+        make: type[Model] = _CLASSES[type(config)]
+        return make(config, n_users, n_items)  # type: ignore[arg-type]

@@ -1,0 +1,150 @@
+"""Models on disk: a settings file and a safetensors file, in full or reduced precision."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from distilrec.errors import ArtefactError
+from distilrec.models.base import Model, ModelConfig
+from distilrec.models.ensemble import Ensemble
+from distilrec.models.registry import AnyModelConfig, build
+
+__all__ = ["Precision", "load_model", "quantize_", "save_model"]
+
+Precision: TypeAlias = Literal["float32", "float16", "int8", "pq"]
+
+SETTINGS, WEIGHTS = "model.json", "model.safetensors"
+# A matrix of fewer values gains nothing from codes and loses more than most.
+SMALLEST_CODED = 1024
+PQ_DIMENSIONS, PQ_CODES = 4, 256
+
+
+def save_model(model: Model, folder: Path, precision: Precision = "float32") -> int:
+    """Write a model into `folder` and return the bytes of its weights file.
+
+    precision: of the numbers on disk; what `load_model` gives back is rounded accordingly.
+    float16: all. int8: matrices of at least 1024 values as one signed byte per value with a float16 scale per row
+    (largest magnitude / 127), the rest float16. pq: item vectors as product-quantised codes, one byte for four
+    dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = _encode(model.serving_state(), precision)
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file(tensors, partial)
+    os.replace(partial, folder / WEIGHTS)
+    settings = {"format": 1, "precision": precision, **_describe(model)}
+    partial = folder / f"{SETTINGS}.partial"
+    partial.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    os.replace(partial, folder / SETTINGS)
+    return (folder / WEIGHTS).stat().st_size
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model that `save_model` wrote; raises ArtefactError on a damaged or foreign one."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        model = _make(settings)
+        _restore(model, load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ValidationError) as error:
+        raise ArtefactError(f"The model in {folder} can't be read: {error}; train it again") from error
+    model.eval()
+    return model
+
+
+def quantize_(model: Model, precision: Precision) -> Model:
+    """Round the model's weights as saving them with that precision would, in place.
+
+    >>> from distilrec.models import MatrixFactorizationConfig
+    >>> model = build(MatrixFactorizationConfig(embedding_size=8), 200, 300, seed=0)
+    >>> before = model.item_vectors().clone()
+    >>> error = (quantize_(model, "int8").item_vectors() - before).abs().max()
+    >>> bool(0 < error < before.abs().max() / 127)
+    True
+    """
+    _restore(model, _encode(model.serving_state(), precision))
+    return model
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    if isinstance(model, Ensemble):
+        return {"model": "ensemble", "members": [_describe(member) for member in model.list_members()]}
+    config: ModelConfig = model.config  # type: ignore[assignment]
+    sizes = {"n_users": model.n_users, "n_items": model.n_items}
+    return {**sizes, "config": config.model_dump(mode="json")}
+
+
+def _make(settings: Mapping[str, Any]) -> Model:
+    if settings.get("model") == "ensemble":
+        return Ensemble([_make(member) for member in settings["members"]])
+    config: ModelConfig = TypeAdapter(AnyModelConfig).validate_python(settings["config"])
+    return build(config, int(settings["n_users"]), int(settings["n_items"]), seed=0)
+
+
+def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """The tensors as they go to disk; a coded one becomes several, its name followed by ':' and what it is."""
+    encoded: dict[str, Tensor] = {}
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        if not tensor.is_floating_point() or precision == "float32":
+            encoded[name] = tensor.clone()
+        elif precision == "pq" and name == "items":
+            encoded |= {f"{name}:{part}": codes for part, codes in _product_quantize(tensor).items()}
+        elif precision != "float16" and tensor.ndim == 2 and tensor.numel() >= SMALLEST_CODED:
+            scale = (tensor.abs().amax(1) / 127).clamp(min=1e-7).half()
+            codes = (tensor / scale.float().unsqueeze(1)).round().clamp(-127, 127).to(torch.int8)
+            encoded |= {f"{name}:codes": codes, f"{name}:scale": scale}
+        else:
+            encoded[name] = tensor.half()
+    return encoded
+
+
+def _decode(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = {name: tensor for name, tensor in encoded.items() if ":" not in name}
+    for name in {full.split(":")[0] for full in encoded if ":" in full}:
+        codes = encoded[f"{name}:codes"]
+        if f"{name}:scale" in encoded:
+            state[name] = codes.float() * encoded[f"{name}:scale"].float().unsqueeze(1)
+        else:
+            books = encoded[f"{name}:books"].float()  # (M, codes, dimensions)
+            parts = [books[m][codes[:, m].long()] for m in range(len(books))]
+            state[name] = torch.cat(parts, dim=1)[:, : int(encoded[f"{name}:width"])]
+    return state
+
+
+def _restore(model: Model, encoded: Mapping[str, Tensor]) -> None:
+    state, expected = _decode(encoded), model.serving_state()
+    if state.keys() != expected.keys():
+        raise ValueError(f"expected the tensors {sorted(expected)}, found {sorted(state)}")
+    with torch.no_grad():
+        for name, target in expected.items():
+            if target.shape != state[name].shape:
+                raise ValueError(f"{name}: expected shape {tuple(target.shape)}, found {tuple(state[name].shape)}")
+            target.copy_(state[name])
+
+
+def _product_quantize(vectors: Tensor) -> dict[str, Tensor]:
+    """Codes (N, M) uint8 and books (M, 256, 4) float16, by k-means in each group of four dimensions."""
+    width = vectors.shape[1]
+    padded = torch.nn.functional.pad(vectors, (0, -width % PQ_DIMENSIONS)).double().numpy()
+    n_codes = min(PQ_CODES, len(vectors))
+    groups = np.split(padded, padded.shape[1] // PQ_DIMENSIONS, axis=1)
+    books, codes = zip(
+        *(kmeans2(group, n_codes, iter=25, minit="++", rng=np.random.default_rng(0)) for group in groups), strict=True
+    )
+    return {
+        "codes": torch.from_numpy(np.stack(codes, axis=1).astype(np.uint8)),
+        "books": torch.from_numpy(np.stack(books)).half(),
+        "width": torch.tensor(width),
+    }

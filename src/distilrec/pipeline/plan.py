@@ -1,0 +1,229 @@
+"""From a recipe to the tasks of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from distilrec.distillation import DistillationConfig
+from distilrec.models import EASEConfig, SequenceConfig
+from distilrec.pipeline.stages import Stage
+from distilrec.pipeline.tasks import (
+    FitMember,
+    RecordLabels,
+    Task,
+    TestModel,
+    TrainStudent,
+    Transform,
+    Truncate,
+    WeighTeacher,
+)
+from distilrec.recipe import Alone, Distilled, Recipe, Student
+from distilrec.rng import child_seed
+
+__all__ = ["ALONE", "DISTILLED", "TEACHER", "Arm", "Plan"]
+
+TEACHER, ALONE, DISTILLED = "teacher", "student alone", "distilled student"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the report's table: the same thing under several seeds.
+
+    role: as in the report. method: what was done, in words. trained: the task per seed. width: the embedding size
+    where it isn't the recipe's, for the picture of quality against size.
+    """
+
+    name: str
+    role: str
+    method: str | None
+    seeds: tuple[int, ...]
+    trained: tuple[Task, ...]
+    student: Student | None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tasks of a run. fingerprint: of the data and their split."""
+
+    recipe: Recipe
+    fingerprint: str
+
+    @cached_property
+    def data(self) -> Stage:
+        """The data, as a stage that is never run: its key changes when the data or the split do."""
+        return Stage("data", {"fingerprint": self.fingerprint})
+
+    @cached_property
+    def members(self) -> tuple[FitMember, ...]:
+        """The members of the teacher."""
+        return tuple(
+            FitMember(
+                Stage(f"member {member.name}", _settings(member, seed=self.recipe.seed), (self.data,)),
+                member,
+                self.recipe.seed,
+            )
+            for member in self.recipe.teacher
+        )
+
+    @cached_property
+    def teacher(self) -> WeighTeacher:
+        """The teacher."""
+        stages = tuple(member.stage for member in self.members)
+        return WeighTeacher(Stage(TEACHER, {}, stages), stages)
+
+    @cached_property
+    def labels(self) -> RecordLabels:
+        """The teacher's soft labels."""
+        return self._record("soft labels", self.teacher.stage)
+
+    def _record(self, name: str, teacher: Stage | None) -> RecordLabels:
+        model, queries = self.recipe.student.model, self.recipe.record.queries
+        if queries == "auto":
+            queries = "prefixes" if isinstance(model, SequenceConfig) else "final"
+        length = model.history_length if isinstance(model, SequenceConfig) and queries == "prefixes" else None
+        settings = _settings(self.recipe.record, history_length=length, seed=self.recipe.seed)
+        stage = Stage(name, settings, (self.data, *([] if teacher is None else [teacher])))
+        return RecordLabels(stage, teacher, self.recipe.record, length, self.recipe.seed)
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """The table of the report: teacher, student alone, distilled student, members, controls, other widths."""
+        recipe = self.recipe
+        teacher = Arm(TEACHER, "teacher", self._teacher_method(), (recipe.seed,), (self.teacher,), None)
+        alone = self._arm(ALONE, "student_alone", None, recipe.alone)
+        distilled = self._arm(DISTILLED, "distilled_student", "soft labels", recipe.distilled, labels=self.labels)
+        members = [
+            Arm(member.member.name, "control", "member of the teacher", (recipe.seed,), (member,), None)
+            for member in self.members
+            if len(self.members) > 1
+        ]
+        controls = [self._control(name) for name in recipe.evaluation.controls]
+        widths = [arm for width in recipe.evaluation.widths for arm in self._at_width(width)]
+        return (teacher, alone, distilled, *members, *controls, *widths)
+
+    def _teacher_method(self) -> str | None:
+        names = [member.name for member in self.recipe.teacher]
+        return None if len(names) == 1 else "ensemble of " + ", ".join(names)
+
+    def _control(self, name: str) -> Arm:
+        alone, distilled = self.recipe.alone, self.recipe.distilled
+        seeds, half_life = self.recipe.evaluation.control_seeds, self.recipe.evaluation.recency_half_life
+        match name:
+            case "trained longer":
+                training = alone.training.model_copy(
+                    update={"epochs": 3 * alone.training.epochs, "patience": 3 * alone.training.patience}
+                )
+                settings = alone.model_copy(update={"training": training})
+                return self._arm(name, "control", "student alone, three times the patience", settings, seeds=seeds)
+            case "recency-weighted":
+                supervision = alone.supervision.model_copy(update={"recency_half_life": half_life})
+                method = f"student alone, recent interactions weighing more (half-life {half_life:g})"
+                return self._arm(name, "control", method, _with(alone, supervision), seeds=seeds)
+            case "label smoothing":
+                supervision = alone.supervision.model_copy(update={"label_smoothing": 0.1})
+                return self._arm(name, "control", "student alone, smoothed", _with(alone, supervision), seeds=seeds)
+            case "self-distilled":
+                own = self._arm(ALONE, "student_alone", None, alone).trained[0].stage
+                labels = self._record("soft labels of the student alone", own)
+                return self._arm(name, "control", "taught by the student alone", distilled, labels=labels, seeds=seeds)
+            case "popularity teacher":
+                labels = self._record("soft labels of popularity", None)
+                return self._arm(name, "control", "taught by popularity", distilled, labels=labels, seeds=seeds)
+            case "shuffled teacher":
+                method = "soft labels of other queries"
+                return self._arm(
+                    name, "control", method, distilled, labels=self.labels, transform="shuffled", seeds=seeds
+                )
+            case "top-10 as positives":
+                method = "the teacher's ten best as positives, without scores"
+                return self._arm(name, "control", method, distilled, labels=self.labels, transform="hard", seeds=seeds)
+            case _:
+                return self._truncated(name)
+
+    def _truncated(self, name: str) -> Arm:
+        like = self._arm(DISTILLED, "distilled_student", None, self.recipe.distilled, labels=self.labels)
+        stages = tuple(member.stage for member in self.members)
+        task = Truncate(Stage(name, {}, (*stages, like.trained[0].stage)), stages, like.trained[0].stage)
+        return Arm(name, "control", "teacher's member cut to the student's bytes", (self.recipe.seed,), (task,), None)
+
+    def _at_width(self, width: int) -> tuple[Arm, Arm]:
+        model = self.recipe.student.model.model_copy(update={"embedding_size": width})
+        student = self.recipe.student.model_copy(update={"model": model})
+        recipe = self.recipe
+        alone = self._arm(f"{ALONE}, width {width}", "control", None, recipe.alone, student=student, seeds=1, width=width)
+        distilled = self._arm(
+            f"{DISTILLED}, width {width}",
+            "control",
+            "soft labels",
+            recipe.distilled,
+            labels=self.labels,
+            student=student,
+            seeds=1,
+            width=width,
+        )
+        return alone, distilled
+
+    def _arm(
+        self,
+        name: str,
+        role: str,
+        method: str | None,
+        settings: Alone,
+        *,
+        labels: RecordLabels | None = None,
+        transform: Transform = "none",
+        student: Student | None = None,
+        seeds: int | None = None,
+        width: int | None = None,
+    ) -> Arm:
+        student = student or self.recipe.student
+        tasks = []
+        for number in range(seeds or self.recipe.evaluation.seeds):
+            seed = child_seed(self.recipe.seed, "student", number)
+            parents = (self.data, *([] if labels is None else [labels.stage]))
+            stage = Stage(
+                f"{name} {number}", _settings(settings, student=_settings(student), seed=seed, transform=transform), parents
+            )
+            tasks.append(
+                TrainStudent(stage, student, settings, seed, None if labels is None else labels.stage, transform)
+            )
+        return Arm(name, role, method, tuple(range(len(tasks))), tuple(tasks), student, width)
+
+    def test(self, trained: Task) -> TestModel:
+        """The test of a trained model."""
+        metrics = self.recipe.evaluation.metrics
+        stage = Stage(f"test of {trained.stage.name}", {"metrics": list(metrics)}, (self.data, trained.stage))
+        return TestModel(stage, trained.stage, metrics)
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks, each after those that it depends on."""
+        ordered: dict[str, Task] = {}
+        for task in (*self.members, self.teacher, self.labels):
+            ordered[task.stage.key] = task
+        for name in self.recipe.evaluation.controls:
+            if name == "self-distilled":
+                own = self._arm(ALONE, "student_alone", None, self.recipe.alone).trained[0]
+                ordered[own.stage.key] = own
+                recorded = self._record("soft labels of the student alone", own.stage)
+                ordered[recorded.stage.key] = recorded
+            if name == "popularity teacher":
+                recorded = self._record("soft labels of popularity", None)
+                ordered[recorded.stage.key] = recorded
+        for arm in self.arms:
+            for trained in arm.trained:
+                ordered[trained.stage.key] = trained
+                test = self.test(trained)
+                ordered[test.stage.key] = test
+        return tuple(ordered.values())
+
+
+def _settings(part: Any, **more: Any) -> dict[str, Any]:
+    return {**part.model_dump(mode="json"), **more}
+
+
+def _with(settings: Alone, supervision: Any) -> Alone:
+    return settings.model_copy(update={"supervision": supervision})

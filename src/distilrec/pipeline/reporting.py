@@ -1,0 +1,385 @@
+"""From finished stages to the report."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distilrec.data import audit
+from distilrec.evaluation import agreement, cost, slices, statistics
+from distilrec.metrics import coverage, novelty, popularity_shift
+from distilrec.pipeline.measure import Test, load_test
+from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
+from distilrec.pipeline.runner import available_cores
+from distilrec.pipeline.tasks import Context
+from distilrec.report import Report
+from distilrec.rng import generator
+
+__all__ = ["make_report"]
+
+LATENCY_QUERIES, EXAMPLES, DISAGREEMENTS = 200, 5, 10
+K = 10
+SEVERITY = {"ok": "ok", "note": "info", "warning": "warning"}
+
+
+def make_report(plan: Plan, context: Context) -> Report:
+    """Put together everything that a run has measured. Latency is measured now, while nothing else runs."""
+    return _Maker(plan, context).report()
+
+
+@dataclass
+class _Maker:
+    plan: Plan
+    context: Context
+
+    @property
+    def metric(self) -> str:
+        return self.plan.recipe.evaluation.metrics[0]
+
+    @cached_property
+    def shown(self) -> list[Arm]:
+        """The arms of the table; other widths go into the picture only."""
+        return [arm for arm in self.plan.arms if arm.width is None]
+
+    @cached_property
+    def tests(self) -> dict[str, list[Test]]:
+        """The tests of each arm, one per seed."""
+        folder = self.context.store.folder
+        return {
+            arm.name: [load_test(folder(self.plan.test(task).stage)) for task in arm.trained]
+            for arm in self.plan.arms
+        }
+
+    @cached_property
+    def results(self) -> dict[str, list[dict[str, Any]]]:
+        """What the training of each arm said, one per seed."""
+        return {arm.name: [self.context.store.result(t.stage) for t in arm.trained] for arm in self.plan.arms}
+
+    @cached_property
+    def latencies(self) -> dict[str, cost.Latency]:
+        queries, _ = self.context.prepared.split.queries("test")
+        some = queries[: LATENCY_QUERIES]
+        return {
+            arm.name: cost.latency(self.context.model(arm.trained[0].stage), some)
+            for arm in self.plan.arms
+            if arm.role != "control" or arm.width is not None
+        }
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        return self.context.prepared.split.train.item_counts()
+
+    def values(self, arm: str, metric: str | None = None) -> NDArray[np.float64]:
+        """(S, Q): per-query values of each seed."""
+        return np.stack([test.metrics[metric or self.metric] for test in self.tests[arm]])
+
+    def report(self) -> Report:
+        teacher, alone, distilled = (float(self.values(name).mean()) for name in (TEACHER, ALONE, DISTILLED))
+        comparisons = self.comparisons()
+        gap = next(c for c in comparisons if (c["a"], c["b"]) == (TEACHER, ALONE))
+        significant = gap["difference"] > 0 and gap["p_holm"] < 0.05
+        content = {
+            "schema": 1,
+            "metric": self.metric,
+            "recipe": self.plan.recipe.model_dump(mode="json"),
+            "data": self.data(),
+            "arms": [self.arm(arm) for arm in self.shown],
+            "comparisons": comparisons,
+            "gap_closed": {self.metric: (distilled - alone) / (teacher - alone) if significant else None},
+            "retention": {self.metric: distilled / teacher if teacher else None},
+            "compression": self.compression(),
+            "flops_per_query": self.flops(),
+            "agreement": self.agreement(),
+            "slices": self.slices(),
+            "pareto": self.pareto(),
+            "curves": self.curves(),
+            "examples": self.examples(),
+            "disagreements": self.disagreements(),
+            "audit": self.audit(),
+            "tuning": self.tuning(),
+            "environment": self.environment(),
+        }
+        return Report.model_validate(content)
+
+    def data(self) -> dict[str, Any]:
+        dataset = self.context.prepared.dataset
+        log = dataset.interactions
+        return {
+            "name": dataset.name,
+            "users": log.n_users,
+            "items": log.n_items,
+            "interactions": len(log),
+            "split": self.plan.recipe.data.split.kind,
+            "fingerprint": dataset.fingerprint,
+            "notes": list(dataset.notes),
+        }
+
+    def measurement(self, values: NDArray[np.float64], *, interval: bool = True) -> dict[str, Any]:
+        """values: (S, Q), or (S, 1) for what has one value per seed."""
+        per_seed = [float(value) for value in np.nanmean(values, axis=1)]
+        kept = values[:, ~np.isnan(values).any(axis=0)]
+        return {
+            "mean": float(np.mean(per_seed)),
+            "std": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
+            "ci95": statistics.interval(kept, generator(0, "interval")) if interval and kept.shape[1] > 1 else None,
+            "per_seed": per_seed,
+        }
+
+    def arm(self, arm: Arm) -> dict[str, Any]:
+        tests, results = self.tests[arm.name], self.results[arm.name]
+        metrics = {name: self.measurement(self.values(arm.name, name)) for name in tests[0].metrics}
+        metrics |= self.beyond_accuracy(tests)
+        latency = self.latencies.get(arm.name)
+        model = self.context.model(arm.trained[0].stage)
+        labels = [self.context.store.result(task.labels) for task in arm.trained if getattr(task, "labels", None)]
+        return {
+            "name": arm.name,
+            "role": arm.role,
+            "model": type(model).__name__,
+            "method": arm.method,
+            "seeds": list(arm.seeds),
+            "parameters": results[0]["parameters"],
+            "bytes": results[0]["bytes"],
+            "metrics": metrics,
+            "latency_ms": None if latency is None else {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99},
+            "train_seconds": float(np.mean([result["seconds"] for result in results])),
+            "record_seconds": labels[0]["seconds"] if labels else None,
+        }
+
+    def beyond_accuracy(self, tests: list[Test]) -> dict[str, Any]:
+        n_items = self.context.prepared.split.train.n_items
+        queries, _ = self.context.prepared.split.queries("test")
+        recent = queries.histories.padded(LATENCY_QUERIES, fill=-1)
+        each = [test.lists for test in tests]
+        return {
+            f"coverage@{K}": self.measurement(np.array([[coverage(lists, n_items, K)] for lists in each])),
+            f"novelty@{K}": self.measurement(
+                np.stack([novelty(lists, self.counts, K) for lists in each]), interval=False
+            ),
+            f"popularity_shift@{K}": self.measurement(
+                np.stack([popularity_shift(lists, recent, self.counts, K) for lists in each]), interval=False
+            ),
+        }
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Distilled against everything, and teacher against student alone; p-values corrected over all."""
+        pairs = [(DISTILLED, arm.name) for arm in self.shown if arm.name != DISTILLED] + [(TEACHER, ALONE)]
+        tests = [
+            statistics.compare(self.values(a), self.values(b), rng=generator(0, "compare", a, b)) for a, b in pairs
+        ]
+        corrected = statistics.holm([test.p_value for test in tests])
+        return [
+            {
+                "a": a,
+                "b": b,
+                "metric": self.metric,
+                "difference": test.difference,
+                "ci95": test.ci95,
+                "p_value": test.p_value,
+                "p_holm": float(p),
+                "test": f"{statistics.TEST}; Wilcoxon p = {test.p_wilcoxon:.3g}",
+            }
+            for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
+        ]
+
+    def compression(self) -> dict[str, Any]:
+        teacher, student = self.results[TEACHER][0], self.results[DISTILLED][0]
+        return {
+            "parameters": student["parameters"] / teacher["parameters"],
+            "bytes": student["bytes"] / teacher["bytes"],
+            "latency": self.latencies[DISTILLED].p50 / self.latencies[TEACHER].p50,
+        }
+
+    def flops(self) -> dict[str, float]:
+        queries, _ = self.context.prepared.split.queries("test")
+        counted = {
+            arm.name: cost.flops_per_query(self.context.model(arm.trained[0].stage), queries[:1])
+            for arm in self.shown
+            if arm.role != "control"
+        }
+        return {name: float(value) for name, value in counted.items() if value is not None}
+
+    def agreement(self) -> dict[str, Any]:
+        teacher = self.tests[TEACHER][0].lists
+        measures = {
+            f"overlap@{K}": lambda lists: agreement.overlap(teacher, lists, K),
+            f"rank_biased_overlap@{K}": lambda lists: agreement.rank_biased_overlap(teacher, lists, K),
+            f"rank_correlation@{K}": lambda lists: agreement.rank_correlation(teacher, lists, K),
+        }
+        return {
+            name: {
+                measure: self.estimate(np.stack([f(test.lists) for test in self.tests[name]]))
+                for measure, f in measures.items()
+            }
+            for name in (DISTILLED, ALONE)
+        }
+
+    def estimate(self, values: NDArray[np.float64]) -> dict[str, Any]:
+        return {"mean": float(values.mean()), "ci95": statistics.interval(values, generator(0, "interval"))}
+
+    def slices(self) -> list[dict[str, Any]]:
+        queries, targets = self.context.prepared.split.queries("test")
+        values = {name: self.values(name).mean(axis=0) for name in (TEACHER, ALONE, DISTILLED)}
+        cuts = {
+            "history length": slices.by_history_length(values, queries.histories.lengths),
+            "item popularity": slices.by_target_popularity(values, targets, self.counts),
+        }
+        return [
+            {"by": by, "bins": [{"label": b.label, "count": b.count, "values": b.values} for b in bins if b.count]}
+            for by, bins in cuts.items()
+        ]
+
+    def pareto(self) -> list[dict[str, Any]]:
+        points = []
+        for arm in self.plan.arms:
+            if arm.role == "control" and arm.width is None:
+                continue
+            result, latency = self.results[arm.name][0], self.latencies[arm.name]
+            role = arm.role
+            if arm.width is not None:
+                role = "student_alone" if arm.name.startswith(ALONE) else "distilled_student"
+            points.append(
+                {
+                    "name": arm.name,
+                    "role": role,
+                    "parameters": result["parameters"],
+                    "bytes": result["bytes"],
+                    "precision": "float32" if arm.student is None else arm.student.precision,
+                    "latency_p50_ms": latency.p50,
+                    "metrics": {self.metric: self.estimate(self.values(arm.name))},
+                }
+            )
+        for point in points:
+            quality, size = point["metrics"][self.metric]["mean"], point["bytes"]
+            point["on_front"] = not any(
+                other["metrics"][self.metric]["mean"] >= quality and other["bytes"] < size for other in points
+            )
+        return points
+
+    def curves(self) -> list[dict[str, Any]]:
+        drawn = [(arm, seed) for arm in self.shown for seed in arm.seeds if self.results[arm.name][seed % len(arm.seeds)]["curve"]]
+        return [self.curve(arm, seed) for arm, seed in drawn]
+
+    def curve(self, arm: Arm, seed: int) -> dict[str, Any]:
+        epochs = self.results[arm.name][seed % len(arm.seeds)]["curve"]
+        parts = [name for name in epochs[0]["losses"] if name != "loss"]
+        return {
+            "arm": arm.name,
+            "seed": seed,
+            "epochs": [epoch["epoch"] for epoch in epochs],
+            "loss": [epoch["losses"]["loss"] for epoch in epochs],
+            "validation": [epoch["validation"] for epoch in epochs],
+            "losses": {name: [epoch["losses"][name] for epoch in epochs] for name in parts},
+        }
+
+    def examples(self) -> list[dict[str, Any]]:
+        """Five users, drawn at random among those whose lists aren't both without a hit where there are enough."""
+        queries, targets = self.context.prepared.split.queries("test")
+        quality = self.values(TEACHER).mean(0) + self.values(DISTILLED).mean(0)
+        order = generator(0, "examples").permutation(len(queries))
+        order = order[np.argsort(quality[order] == 0, kind="stable")]
+        # Four with a hit and one without show more than five of either.
+        misses = order[quality[order] == 0][:1]
+        return [self.example(int(place)) for place in [*order[: EXAMPLES - len(misses)], *misses][:EXAMPLES]]
+
+    def example(self, place: int) -> dict[str, Any]:
+        dataset = self.context.prepared.dataset
+        queries, targets = self.context.prepared.split.queries("test")
+        wanted = targets[place : place + 1].flat()[1]
+        recent = queries.histories[place : place + 1].padded(15, fill=-1)[0]
+        return {
+            "user": str(dataset.user_ids.decode(queries.users[place : place + 1])[0]),
+            "history": dataset.titles(recent[recent >= 0]),
+            "held_out": dataset.titles(wanted),
+            "teacher": self.listed(self.tests[TEACHER][0].lists[place, :K], wanted),
+            "student": self.listed(self.tests[DISTILLED][0].lists[place, :K], wanted),
+        }
+
+    def listed(self, items: NDArray[np.int32], wanted: NDArray[np.int32]) -> list[dict[str, Any]]:
+        dataset, items = self.context.prepared.dataset, items[items >= 0]
+        names = zip(dataset.item_ids.decode(items), dataset.titles(items), np.isin(items, wanted), strict=True)
+        return [{"item": str(item), "title": title, "hit": bool(hit)} for item, title, hit in names]
+
+    def disagreements(self) -> list[dict[str, Any]]:
+        """The items whose share of top lists differs most between teacher and distilled student."""
+        dataset, n_items = self.context.prepared.dataset, self.context.prepared.split.train.n_items
+        teacher, student = self.tests[TEACHER][0].lists, self.tests[DISTILLED][0].lists
+        shares = [_exposure(lists[:, :K], n_items) for lists in (teacher, student)]
+        ranks = [_mean_ranks(lists, n_items) for lists in (teacher, student)]
+        chosen = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:DISAGREEMENTS]
+        return [
+            {
+                "item": str(dataset.item_ids.decode(np.array([item]))[0]),
+                "title": dataset.titles(np.array([item]))[0],
+                "teacher_rank": float(ranks[0][item]),
+                "student_rank": float(ranks[1][item]),
+                "teacher_exposure": float(shares[0][item]),
+                "student_exposure": float(shares[1][item]),
+            }
+            for item in chosen
+        ]
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [
+            {"check": f.check, "severity": SEVERITY[f.severity], "sentence": f.sentence, "value": f.value}
+            for f in audit(self.context.prepared.split)
+        ]
+
+    def tuning(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "arm": arm,
+                "trials": chosen.trials,
+                "settings": chosen.settings,
+                "validation": chosen.validation,
+                "note": "on validation, before this run; the recipe holds what was chosen",
+            }
+            for arm, chosen in self.plan.recipe.tuned.items()
+        ]
+
+    def environment(self) -> dict[str, Any]:
+        packages = ("distilrec", "torch", "numpy", "scipy", "polars")
+        return {
+            "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
+            "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}"
+            + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
+            "seed": self.plan.recipe.seed,
+            "command": shlex.join(["distilrec", *sys.argv[1:]]),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "commit": _commit(),
+        }
+
+
+def _exposure(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
+    """(N,): share of the lists (Q, K) that hold the item."""
+    return np.bincount(lists[lists >= 0], minlength=n_items) / len(lists)
+
+
+def _mean_ranks(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
+    """(N,): mean place from 1; an item that isn't in a list (Q, K) has place K + 1 there."""
+    rows, places = np.nonzero(lists >= 0)
+    missing = lists.shape[1] + 1
+    gained = np.bincount(lists[rows, places], weights=missing - (places + 1), minlength=n_items)
+    ranks: NDArray[np.float64] = missing - gained / len(lists)
+    return ranks
+
+
+def _commit() -> str | None:
+    """The commit of the working folder, where it is a git checkout."""
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,122 @@
+"""Running the tasks of a plan: in order, in parallel where they don't depend on each other, each only once."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol
+
+from distilrec.data import DataConfig
+from distilrec.pipeline.stages import Store
+from distilrec.pipeline.tasks import Context, Task
+
+__all__ = ["Progress", "available_cores", "run_tasks"]
+
+log = logging.getLogger(__name__)
+
+Message = tuple[str, int, int, str]
+
+
+class Progress(Protocol):
+    """Whoever shows how a run goes on."""
+
+    def begin(self, to_do: int, done: int) -> None:
+        """Called once: how many stages are to be run, and how many are there already."""
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None:
+        """Called as a stage goes on."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Called when a stage is done."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_tasks(
+    tasks: Sequence[Task], store: Store, data: DataConfig, *, jobs: int | None = None, progress: Progress
+) -> None:
+    """Run all tasks that aren't done yet; `tasks` come after those that they depend on.
+
+    jobs: processes at once, by default one per core; the cores are shared among them. What has been finished
+    stays finished when a task fails or the process is killed.
+    """
+    jobs = jobs or available_cores()
+    waiting = [task for task in tasks if not store.done(task.stage)]
+    progress.begin(len(waiting), len(tasks) - len(waiting))
+    finished = {task.stage.key for task in tasks} - {task.stage.key for task in waiting}
+    started: dict[str, float] = {}
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        messages: queue.Queue[Message] = manager.Queue()
+        threads = max(1, available_cores() // jobs)
+        options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": _start}
+        with ProcessPoolExecutor(jobs, initargs=(store.run, data, threads, messages), **options) as pool:  # type: ignore[arg-type]
+            running: dict[Future[str], Task] = {}
+            try:
+                while waiting or running:
+                    for task in [t for t in waiting if _ready(t, tasks, finished)][: jobs - len(running)]:
+                        waiting.remove(task)
+                        started[task.stage.key] = time.monotonic()
+                        running[pool.submit(_execute, task)] = task
+                    done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                    _drain(messages, progress)
+                    for future in done:
+                        task = running.pop(future)
+                        finished.add(future.result())
+                        progress.end(task.stage.name, time.monotonic() - started[task.stage.key])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+
+
+def _ready(task: Task, tasks: Sequence[Task], finished: set[str]) -> bool:
+    """Whether all stages that the task depends on, and that are run at all, are done."""
+    run_at_all = {other.stage.key for other in tasks}
+    return all(parent.key in finished or parent.key not in run_at_all for parent in task.stage.parents)
+
+
+def _drain(messages: queue.Queue[Message], progress: Progress) -> None:
+    while True:
+        try:
+            progress.step(*messages.get_nowait())
+        except queue.Empty:
+            return
+
+
+_context: Context
+_messages: queue.Queue[Message]
+
+
+def _start(run: Path, data: DataConfig, threads: int, messages: queue.Queue[Message]) -> None:
+    """Set up a process of the pool."""
+    import torch
+
+    global _context, _messages  # noqa: PLW0603  a process of the pool has no other place for what it keeps
+    torch.set_num_threads(threads)
+    _context, _messages = Context(Store(run), data), messages
+
+
+def _execute(task: Task) -> str:
+    """Run one task in a process of the pool, and mark it as done."""
+    begin = time.monotonic()
+    shown = 0.0
+
+    def on_progress(done: int, of: int, text: str) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 0.5 or done == of:
+            shown = time.monotonic()
+            _messages.put((task.stage.name, done, of, text))
+
+    result = task.execute(_context, on_progress)
+    _context.store.finish(task.stage, {**result, "seconds": time.monotonic() - begin})
+    return task.stage.key

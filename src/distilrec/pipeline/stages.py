@@ -1,0 +1,112 @@
+"""Stages that are run once: each is a folder named after what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["STAGES", "Stage", "Store"]
+
+DONE = "stage.json"
+STAGES = "stages"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a run. Its key follows from its settings and its parents' keys, so that a changed setting gives a new
+    stage, and everything that depends on it, and nothing else.
+
+    name: such as `member-sasrec` or `distilled student-3`. settings: plain JSON.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    parents: tuple[Stage, ...] = field(default=())
+
+    @property
+    def key(self) -> str:
+        """12 hex digits."""
+        content = {"name": self.name, "settings": self.settings, "parents": [parent.key for parent in self.parents]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The stages of a run, on disk."""
+
+    run: Path
+
+    def folder(self, stage: Stage) -> Path:
+        """Where the stage's files are; made if missing."""
+        path = self.run / STAGES / f"{stage.name.replace(' ', '-')}-{stage.key}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def done(self, stage: Stage) -> bool:
+        """Whether the stage has been finished."""
+        return (self._path(stage) / DONE).is_file()
+
+    def finish(self, stage: Stage, result: Mapping[str, Any]) -> None:
+        """Mark the stage as done, with what it has to say."""
+        content = {
+            "name": stage.name,
+            "settings": stage.settings,
+            "parents": {parent.name: parent.key for parent in stage.parents},
+            "result": result,
+        }
+        path = self.folder(stage) / DONE
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(partial, path)
+
+    def result(self, stage: Stage) -> dict[str, Any]:
+        """What a finished stage said."""
+        content = json.loads((self._path(stage) / DONE).read_text(encoding="utf-8"))
+        result: dict[str, Any] = content["result"]
+        return result
+
+    def why(self, stage: Stage) -> str:
+        """Why the stage will run, or that it won't.
+
+        Compares it with the finished stage of the same name whose settings are nearest.
+        """
+        if self.done(stage):
+            return "done"
+        if (self._path(stage)).is_dir():
+            return "will go on: it was interrupted"
+        reasons = [self._difference(stage, old) for old in self._earlier(stage)]
+        return f"will run: {min(reasons, key=len)}" if reasons else "will run: it hasn't been run yet"
+
+    def remove_unused(self, used: list[Stage]) -> None:
+        """Delete the folders of stages that aren't in `used`."""
+        kept = {self._path(stage).name for stage in used}
+        for path in (self.run / STAGES).iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path)
+
+    def _path(self, stage: Stage) -> Path:
+        return self.run / STAGES / f"{stage.name.replace(' ', '-')}-{stage.key}"
+
+    def _earlier(self, stage: Stage) -> list[dict[str, Any]]:
+        found = (self.run / STAGES).glob(f"{stage.name.replace(' ', '-')}-*/{DONE}")
+        contents = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+        return [content for content in contents if content["name"] == stage.name]
+
+    def _difference(self, stage: Stage, old: Mapping[str, Any]) -> str:
+        changed = sorted(_changes("", old["settings"], json.loads(json.dumps(stage.settings))))
+        parents = [p.name for p in stage.parents if old["parents"].get(p.name) != p.key]
+        reasons = [f"{name} changed" for name in changed] + [f"stage {name!r} changed" for name in parents]
+        return "; ".join(reasons) or "it depends on other stages than before"
+
+
+def _changes(prefix: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [change for key in keys for change in _changes(f"{prefix}.{key}", old.get(key), new.get(key))]
+    return [] if old == new else [f"{prefix.lstrip('.')} ({old!r} -> {new!r})"]

@@ -1,0 +1,165 @@
+"""The YAML of one run: strict and typed; a setting that isn't known is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from distilrec.data import DataConfig
+from distilrec.distillation import DistillationConfig
+from distilrec.errors import RecipeError
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.soft_labels import RecordConfig
+from distilrec.training import TrainingConfig
+
+__all__ = ["Control", "Recipe", "read_recipe", "write_recipe"]
+
+Control: TypeAlias = Literal[
+    "trained longer",
+    "recency-weighted",
+    "label smoothing",
+    "self-distilled",
+    "shuffled teacher",
+    "popularity teacher",
+    "top-10 as positives",
+    "truncated teacher",
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Member(_Part):
+    """One model of the teacher, and how it is trained."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    model: AnyModelConfig
+    supervision: Supervision = Supervision()
+    training: TrainingConfig = TrainingConfig()
+
+
+class Record(RecordConfig):
+    """What is recorded of the teacher, and for which queries.
+
+    queries: `prefixes`, each place of each training history, for students that read histories; `final`, the end of
+    each training history, for students with user vectors; `auto` chooses by the student.
+    """
+
+    queries: Literal["auto", "final", "prefixes"] = "auto"
+
+
+class Student(_Part):
+    """The small model, and the precision of its numbers when shipped."""
+
+    model: AnyModelConfig
+    precision: Precision = "float32"
+
+    @field_validator("model")
+    @classmethod
+    def _has_vectors(cls, model: AnyModelConfig) -> AnyModelConfig:
+        if not isinstance(model, VectorConfig):
+            raise ValueError(f"{model.model} can't be distilled into; choose a model with vectors")
+        return model
+
+
+class Alone(_Part):
+    """How the student is trained without a teacher."""
+
+    supervision: Supervision = Supervision()
+    training: TrainingConfig = TrainingConfig()
+
+
+class Distilled(Alone):
+    """How the student is trained with the teacher's soft labels."""
+
+    distillation: DistillationConfig = DistillationConfig()
+
+
+class Evaluation(_Part):
+    """What is measured, and how often.
+
+    metrics: at least one NDCG; the first is the headline. seeds: students trained, alone and distilled. controls, and
+    control_seeds of each. widths: embedding sizes of further students, for the picture of quality against size.
+    recency_half_life: of the control that weighs recent interactions more.
+    """
+
+    metrics: tuple[str, ...] = ("ndcg@10", "recall@10", "mrr@10", "hit_rate@10", "precision@10", "f1@10",
+                                "map@10", "recall@50", "auc")  # fmt: skip
+    seeds: int = Field(5, ge=1)
+    controls: tuple[Control, ...] = ()
+    control_seeds: int = Field(1, ge=1)
+    widths: tuple[int, ...] = ()
+    recency_half_life: float = Field(20.0, gt=0)
+
+
+class Chosen(_Part):
+    """How an arm's settings were found: a note that tuning leaves in the recipe."""
+
+    trials: int
+    validation: float
+    settings: dict[str, float | int | str | None]
+
+
+class Recipe(_Part):
+    """All settings of a run."""
+
+    name: str = "run"
+    seed: int = 0
+    data: DataConfig
+    teacher: tuple[Member, ...] = Field(min_length=1)
+    record: Record = Record()
+    student: Student
+    alone: Alone = Alone()
+    distilled: Distilled = Distilled()
+    evaluation: Evaluation = Evaluation()
+    tuned: dict[Literal["student alone", "distilled student"], Chosen] = {}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [member.name for member in self.teacher]
+        if len(set(names)) < len(names):
+            raise ValueError(f"members of the teacher need names of their own, given {names}")
+        return self
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; a data file in it may be given relative to the recipe. Raises RecipeError naming the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe; `distilrec init FILE` writes one for your data") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with keys such as data, teacher, student")
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(key) for key in first["loc"]) or "the recipe"
+        raise RecipeError(f"{path}: {place}: {first['msg']} (given: {first['input']!r})") from error
+    return _with_paths(recipe, path.parent)
+
+
+def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """Resolve data files that lie beside the recipe."""
+    data = recipe.data
+    if not Path(data.source).exists() and (folder / data.source).exists():
+        data = data.model_copy(update={"source": str(folder / data.source)})
+    if data.items is not None and not Path(data.items.path).exists() and (folder / data.items.path).exists():
+        items = data.items.model_copy(update={"path": str(folder / data.items.path)})
+        data = data.model_copy(update={"items": items})
+    return recipe.model_copy(update={"data": data})
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as YAML, without the settings that have their default."""
+    content = recipe.model_dump(mode="json", exclude_defaults=True)
+    content = {"name": recipe.name, **content}
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,7 @@
+"""The report of a run: report.json, and report.html, which needs no network."""
+
+from distilrec.report.html import render, write
+from distilrec.report.schema import Report, json_schema
+from distilrec.report.verdict import verdict
+
+__all__ = ["Report", "json_schema", "render", "verdict", "write"]

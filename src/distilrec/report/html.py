@@ -1,0 +1,99 @@
+"""report.html: the whole report in one file that opens anywhere and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from distilrec.errors import require
+from distilrec.report import numbers, pictures, view
+from distilrec.report.pareto import pareto_plot
+from distilrec.report.schema import Report
+from distilrec.report.verdict import verdict
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["render", "write"]
+
+ROLE_NAMES = {
+    "teacher": "teacher",
+    "student_alone": "student alone",
+    "distilled_student": "distilled student",
+    "control": "control",
+}
+
+
+def render(report: Report) -> str:
+    """The page as text. All of the report's text is escaped, and a content policy forbids every load.
+
+    Raises MissingExtraError without Jinja2.
+    """
+    script = resources.files(__package__).joinpath("templates/tooltip.js").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            verdict=verdict(report),
+            arms=view.in_order(report.arms),
+            view=view,
+            pictures=pictures,
+            pareto=pareto_plot(report.pareto, report.metric),
+            recipe=yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
+            roles={arm.name: arm.role for arm in report.arms},
+            role_names=ROLE_NAMES,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def write(report: Report, folder: str | os.PathLike[str]) -> None:
+    """Write report.json and report.html into `folder`, which is made where it is missing.
+
+    Both are rendered before either is written, and each appears whole or not at all.
+    """
+    pages = {"report.json": report.to_json(), "report.html": render(report)}
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        _replace(place / name, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _together(text: str) -> str:
+    """Keep a number and its sign on one line."""
+    for mark in (" %", "p < ", "p = "):
+        text = text.replace(mark, mark.replace(" ", "\u00a0"))
+    return text
+
+
+def _environment() -> jinja2.Environment:
+    require("jinja2", "train", "the HTML report")
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(numbers, name) for name in numbers.__all__}
+    environment.filters["together"] = _together
+    return environment

@@ -1,0 +1,115 @@
+"""The answer of a run in one sentence, whether it flatters or not."""
+
+from __future__ import annotations
+
+from distilrec.report.numbers import label, number, p_value, percent
+from distilrec.report.schema import Arm, Comparison, Report
+
+__all__ = ["gain", "retention_interval", "verdict"]
+
+ALPHA = 0.05
+
+
+def verdict(report: Report) -> str:
+    """Say in one sentence what distillation kept, at what size, and whether it beat training alone.
+
+    "Beats" and "falls short" need a Holm-corrected p < 0.05. Where a control does as well as the distilled
+    student, or the teacher is not shown to beat the student alone, the sentence says so.
+    """
+    return (
+        f"The distilled student {_against_teacher(report)}{_at_size(report)}, "
+        f"{_against_alone(report)}{_controls(report)}{_weak_teacher(report)}."
+    )
+
+
+def retention_interval(report: Report) -> tuple[float, float] | None:
+    """The 95 % interval of distilled / teacher, or None where the two were not compared.
+
+    It is the interval of the paired difference over the teacher's mean: 1 + ci95 / teacher. Deviation from an
+    interval of the ratio: the teacher's mean counts as known, as it does in "keeps so much of this number".
+    """
+    teacher = report.arm("teacher")
+    mean = teacher.metrics[report.metric].mean
+    test = report.between(report.arm("distilled_student").name, teacher.name)
+    if test is None or mean <= 0:
+        return None
+    low, high = test.ci95
+    return 1 + low / mean, 1 + high / mean
+
+
+def gain(report: Report) -> float | None:
+    """(distilled - alone) / alone, or None where the student alone has 0."""
+    alone = report.arm("student_alone").metrics[report.metric].mean
+    distilled = report.arm("distilled_student").metrics[report.metric].mean
+    return (distilled - alone) / alone if alone > 0 else None
+
+
+def _significant(test: Comparison) -> bool:
+    return test.p_holm < ALPHA
+
+
+def _against_teacher(report: Report) -> str:
+    name, metric = report.arm("teacher").name, label(report.metric)
+    test = report.between(report.arm("distilled_student").name, name)
+    kept, bounds = report.retention.get(report.metric), retention_interval(report)
+    if kept is None:
+        mean = report.arm("distilled_student").metrics[report.metric].mean
+        return f"has {metric} {number(mean)} where the teacher has none"
+    if test and bounds and _significant(test) and test.difference > 0:
+        span = f"95 % interval {number(100 * bounds[0] - 100, 1)} to {percent(bounds[1] - 1)}"
+        return f"beats the teacher's {metric} by {percent(kept - 1)} ({span}, {p_value(test.p_holm)})"
+    verb = "keeps" if kept < 1 else "reaches"
+    span = f" (95 % interval {number(100 * bounds[0], 1)} to {percent(bounds[1])})" if bounds else ""
+    return f"{verb} {percent(kept)} of the teacher's {metric}{span}"
+
+
+def _at_size(report: Report) -> str:
+    ratios = {"parameters": report.compression.parameters, "bytes": report.compression.bytes}
+    parts = [f"{percent(ratio)} of its {unit}" for unit, ratio in ratios.items() if ratio is not None]
+    return " with " + " and ".join(parts) if parts else ""
+
+
+def _against_alone(report: Report) -> str:
+    alone, distilled = report.arm("student_alone"), report.arm("distilled_student")
+    test, relative = report.between(distilled.name, alone.name), gain(report)
+    other = "the same student trained alone"
+    means = [arm.metrics[report.metric].mean for arm in (distilled, alone)]
+    amount = number(means[0] - means[1], sign=True) if relative is None else percent(relative, sign=True)
+    if test is None:
+        return f"and was not tested against {other} ({amount})"
+    if not _significant(test):
+        return f"but does not beat {other} ({amount}, {p_value(test.p_holm)})"
+    if test.difference > 0:
+        return f"and beats {other} by {amount.lstrip('+')} ({p_value(test.p_holm)})"
+    return f"but falls short of {other} by {amount.lstrip('−')} ({p_value(test.p_holm)})"
+
+
+def _control(report: Report, control: Arm) -> str | None:
+    """What a control that does as well as the distilled student has to be called, or None."""
+    distilled = report.arm("distilled_student")
+    test = report.between(control.name, distilled.name)
+    if test is None:
+        mean = control.metrics[report.metric].mean if report.metric in control.metrics else None
+        reached = mean is not None and mean >= distilled.metrics[report.metric].mean
+        return f"“{control.name}” scores as high, untested" if reached else None
+    if not _significant(test):
+        return f"“{control.name}” does as well, within the noise ({p_value(test.p_holm)})"
+    return f"“{control.name}” does better ({p_value(test.p_holm)})" if test.difference > 0 else None
+
+
+def _controls(report: Report) -> str:
+    found = [_control(report, arm) for arm in report.arms if arm.role == "control"]
+    equals = [text for text in found if text]
+    if not equals:
+        return ""
+    noun = "the control" if len(equals) == 1 else "of the controls,"
+    test = report.between(report.arm("distilled_student").name, report.arm("student_alone").name)
+    gained = test is not None and _significant(test) and test.difference > 0
+    ending = ", so the gain is not shown to come from distillation" if gained else ""
+    return f"; but {noun} {' and '.join(equals)}{ending}"
+
+
+def _weak_teacher(report: Report) -> str:
+    if report.gap_closed.get(report.metric, 0.0) is not None:
+        return ""
+    return "; the teacher itself is not shown to beat that student alone"

@@ -1,0 +1,112 @@
+"""From a block of scores to the arrays of a store; scores in 16 bits, relative to the best of the row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distilrec.errors import SoftLabelError
+from distilrec.ranking import top_k
+from distilrec.soft_labels.manifest import Layout
+
+__all__ = ["decode", "encode", "encode_block", "score_scale"]
+
+
+def score_scale(best: NDArray[np.float32], *scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B,): distance of the row's best score from its lowest finite one, 1 where there is none.
+
+    best: (B,). scores: arrays (B, C), -inf where nothing is stored.
+    """
+    lowest = best.copy()
+    for part in scores:
+        lowest = np.minimum(lowest, np.min(part, axis=1, initial=np.inf, where=np.isfinite(part)))
+    scale = best - lowest
+    return np.where(scale > 0, scale, 1).astype(np.float32)
+
+
+def encode(
+    scores: NDArray[np.float32], best: NDArray[np.float32], scale: NDArray[np.float32]
+) -> NDArray[np.float16]:
+    """(B, C): (score - best) / scale, which lies in [-1, 0], so it neither overflows nor changes the order.
+
+    The error is at most 2^-11 of the distance from the best score (and at least 2^-25 of the scale): the top
+    of a list, which carries the mass, is the most exact. Scores nearer to each other than that become equal.
+
+    >>> best, scale = np.array([1e6], np.float32), np.array([2e5], np.float32)
+    >>> decode(encode(np.array([[1e6, 9e5, 8e5]], np.float32), best, scale), best, scale).tolist()
+    [[1000000.0, 900000.0, 800000.0]]
+    """
+    return ((scores - best[:, None]) / scale[:, None]).astype(np.float16)
+
+
+def decode(codes: NDArray[Any], best: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, C) float32: the scores that `encode` was given."""
+    decoded: NDArray[np.float32] = best[:, None] + scale[:, None] * codes.astype(np.float32)
+    return decoded
+
+
+def encode_block(
+    scores: Tensor, states: Tensor | None, layout: Layout, rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """The columns of `layout` for scores (B, N), -inf where left out, but for the query ids.
+
+    states: (B, D), or None where the layout has none. rng: draws the tail.
+    """
+    left = (scores > -torch.inf).sum(1)  # (B,): items that may be recommended
+    best = scores.amax(1).masked_fill(left == 0, 0.0)
+    columns: dict[str, Tensor] = {}
+    if layout.kind == "full":
+        columns["scores"] = scores
+        rest = scores
+    else:
+        values, items = top_k(scores, layout.k)
+        columns |= {"scores": values, "items": items.masked_fill(values == -torch.inf, -1)}
+        rest = scores.scatter(1, items, -torch.inf)
+    sums = [(scores / temperature).logsumexp(1) for temperature in layout.temperatures]
+    columns["log_sum_exp"] = torch.stack([s.masked_fill(left == 0, 0.0) for s in sums], dim=1)
+    if layout.tail > 0:
+        columns["tail_items"], columns["tail_probability"] = _sample(rest, layout.tail, rng)
+        drawn = columns["tail_items"]
+        columns["tail_scores"] = rest.gather(1, drawn.clamp(min=0)).masked_fill(drawn < 0, -torch.inf)
+    if states is not None:
+        columns["hidden"] = states
+    arrays = {name: column.cpu().numpy() for name, column in columns.items()}
+    if layout.dtype == "float16":
+        _halve(arrays, best.cpu().numpy())
+    return arrays
+
+
+def _sample(rest: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw `size` items per row of `rest` (B, N), uniformly and without replacement, from those above -inf.
+
+    Returns items (B, size), ascending, -1 behind the last where there are fewer, and the probability (B,) of
+    each of them to be drawn.
+    """
+    n_items = rest.shape[1]
+    keys = torch.from_numpy(rng.random(rest.shape, dtype=np.float32)).to(rest.device)
+    keys = keys.masked_fill(rest == -torch.inf, 2.0)
+    lowest, items = keys.topk(size, largest=False)
+    items = items.masked_fill(lowest == 2.0, n_items).sort(dim=1).values
+    left = (rest > -torch.inf).sum(1)
+    probability = (size / left.clamp(min=1)).clamp(max=1.0)
+    return items.masked_fill(items == n_items, -1), probability
+
+
+def _halve(arrays: dict[str, NDArray[Any]], best: NDArray[np.float32]) -> None:
+    """Turn the scores and hidden states of a block into float16."""
+    names = [name for name in ("scores", "tail_scores") if name in arrays]
+    scale = score_scale(best, *(arrays[name] for name in names))
+    arrays |= {"score_max": best, "score_scale": scale}
+    for name in names:
+        arrays[name] = encode(arrays[name], best, scale)
+    if "hidden" in arrays:
+        largest = float(np.abs(arrays["hidden"]).max(initial=0))
+        if largest > float(np.finfo(np.float16).max):
+            raise SoftLabelError(
+                f"record: a hidden state of {largest:.3g} doesn't fit into float16; take dtype 'float32'"
+            )
+        arrays["hidden"] = arrays["hidden"].astype(np.float16)

@@ -1,0 +1,140 @@
+"""The steps of a recording: look at the teacher, make room, write the arrays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distilrec.errors import SoftLabelError
+from distilrec.rng import generator
+from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
+from distilrec.soft_labels import checks
+from distilrec.soft_labels._encoding import encode_block
+from distilrec.soft_labels._files import NpyWriter, publish, sha256
+from distilrec.soft_labels._scoring import answer, answer_with_states, blocks, factors, mask_seen
+from distilrec.soft_labels.config import RecordConfig, forecast
+from distilrec.soft_labels.manifest import Layout, shard_name
+
+__all__ = ["Progress", "Recording"]
+
+Progress = Callable[[int, int], None]
+_AUDITION = 256  # queries that are looked at before the first shard
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording on its way to disk."""
+
+    teacher: Recommender
+    queries: Queries
+    query_ids: NDArray[np.int64]
+    path: Path
+    config: RecordConfig
+    seed: int
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The place of each row's query."""
+        return np.argsort(self.query_ids, kind="stable")
+
+    @property
+    def width(self) -> int | None:
+        """D of the teacher's hidden states, None if it has none."""
+        return self.teacher.width if isinstance(self.teacher, HiddenStates) else None
+
+    @cached_property
+    def _factors(self) -> tuple[Tensor, Tensor] | None:
+        return factors(self.teacher) if isinstance(self.teacher, DotProduct) else None
+
+    def audition(self) -> None:
+        """Look at queries from all over before hours are spent on a teacher that is unfit."""
+        layout = self.config.layout(self.teacher.n_items, self.width)
+        size = next(blocks(0, min(_AUDITION, len(self.queries)), self.teacher.n_items)).stop
+        chosen = self.queries[np.linspace(0, len(self.queries) - 1, size).round().astype(np.int64)]
+        checks.check_spread(answer(self.teacher, chosen))
+        if layout.kind == "factored" or (layout.width is not None and isinstance(self.teacher, DotProduct)):
+            checks.check_factors(self.teacher, chosen)
+
+    def prepare_folder(self) -> None:
+        """Make the folder, remove what an interruption left half written, and see that the rest will fit."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for partial in self.path.glob(".*.tmp"):
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
+        there = sum(file.stat().st_size for file in self.path.rglob("*.npy"))
+        needed = forecast(self.config, len(self.queries), self.teacher.n_items, self.width) - there
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            raise SoftLabelError(
+                f"record: {self.path} needs {needed / 1e9:.2f} GB more, but its disk has {free / 1e9:.2f} GB "
+                "free; take another disk, or lower `k` and `tail`"
+            )
+
+    def write_items(self, layout: Layout) -> None:
+        """Write the arrays with one row per item, where the kind has any."""
+        columns = layout.item_columns()
+        if not columns or all((self.path / f"{name}.npy").is_file() for name in columns):
+            return
+        assert self._factors is not None
+        vectors, bias = self._factors
+        partial = self.path / ".items.tmp"
+        partial.mkdir()
+        with NpyWriter(partial, columns, layout.n_items) as writer:
+            writer.append({"item_vectors": vectors.cpu().numpy(), "item_bias": bias.cpu().numpy()})
+        for name in columns:
+            publish(partial / f"{name}.npy", self.path / f"{name}.npy")
+        partial.rmdir()
+
+    def write_shards(self, layout: Layout, progress: Progress | None) -> None:
+        """Write the shards that aren't there yet."""
+        n_rows = len(self.queries)
+        for shard, start in enumerate(range(0, n_rows, self.config.shard_rows)):
+            stop = min(start + self.config.shard_rows, n_rows)
+            if not (self.path / shard_name(shard)).is_dir():
+                self._write_shard(layout, shard, start, stop, progress)
+            elif progress is not None:
+                progress(stop, n_rows)
+
+    def _write_shard(
+        self, layout: Layout, shard: int, start: int, stop: int, progress: Progress | None
+    ) -> None:
+        # Seeded by shard and not by recording, so that a resumed one draws the same tails.
+        rng = generator(self.seed, "tail", shard)
+        partial = self.path / f".{shard_name(shard)}.tmp"
+        partial.mkdir()
+        with NpyWriter(partial, layout.columns(), stop - start) as writer:
+            for part in blocks(start, stop, layout.n_items):
+                places = self.order[part]
+                columns = self._encode(self.queries[places], layout, rng)
+                writer.append({**columns, "query_ids": self.query_ids[places]})
+                if progress is not None:
+                    progress(part.stop, len(self.queries))
+        publish(partial, self.path / shard_name(shard))
+
+    def _encode(self, queries: Queries, layout: Layout, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        states = None
+        if layout.width is None:
+            scores = answer(self.teacher, queries)
+        else:
+            assert isinstance(self.teacher, HiddenStates)
+            scores, states = answer_with_states(self.teacher, queries, self._factors)
+        if self.config.filter_seen:
+            scores = mask_seen(scores, queries)
+        with torch.inference_mode():
+            return encode_block(scores, states, layout, rng)
+
+    def checksums(self) -> dict[str, str]:
+        """The SHA-256 of each array, by its path within the folder."""
+        files = sorted(self.path.rglob("*.npy"))
+        return {file.relative_to(self.path).as_posix(): sha256(file) for file in files}

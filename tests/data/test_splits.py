@@ -1,0 +1,193 @@
+"""Splits: values worked by hand, and properties that hold for any log."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from distilrec.data import (
+    ColumnSplit,
+    GlobalTime,
+    Interactions,
+    LeaveLastOut,
+    RandomSplit,
+    SplitConfig,
+    split,
+    split_negatives,
+)
+from distilrec.errors import DataError
+from distilrec.scoring import Ragged
+
+
+def log_of(rows, times=None, n_items=50):
+    flat = None if times is None else np.array([time for row in times for time in row], dtype=np.int64)
+    return Interactions(Ragged.from_rows(rows), n_items, flat)
+
+
+@st.composite
+def logs(draw):
+    rows = draw(st.lists(st.lists(st.integers(0, 9), max_size=7), min_size=1, max_size=8))
+    times = [sorted(draw(st.lists(st.integers(0, 20), min_size=len(row), max_size=len(row)))) for row in rows]
+    return log_of(rows, times, n_items=10)
+
+
+CONFIGS = [
+    LeaveLastOut(),
+    GlobalTime(validation_from=7, test_from=14),
+    RandomSplit(ratios=(0.5, 0.2, 0.3), seed=1),
+]
+
+
+@given(logs(), st.sampled_from(CONFIGS))
+def test_every_interaction_has_exactly_one_part(log, config):
+    """Nothing is lost, and nothing is learned and asked alike."""
+    made = split(log, config)
+    sizes = [len(log.select(made.part == code)) for code in (0, 1, 2)]
+    assert sum(sizes) == len(log)
+    assert set(np.unique(made.part)) <= {0, 1, 2}
+
+
+@given(logs(), st.sampled_from(CONFIGS))
+def test_parts_keep_the_order_of_time(log, config):
+    """A part whose history is shuffled would still train, and mislead a sequence model."""
+    made = split(log, config)
+    for code in (0, 1, 2):
+        part = log.select(made.part == code)
+        users, positions = part.flat()
+        times = part.times[positions]
+        assert not ((np.diff(times) < 0) & (np.diff(users) == 0)).any()
+
+
+@given(logs(), st.sampled_from(CONFIGS[:2]))
+def test_splits_in_time_never_look_back(log, config):
+    """A test item older than the user's history would be guessed from the future."""
+    made = split(log, config)
+    for user in range(log.n_users):
+        begin, end = log.histories.starts[user], log.histories.stops[user]
+        assert (np.diff(made.part[begin:end].astype(int)) >= 0).all()
+
+
+@given(logs(), st.integers(0, 3))
+def test_random_split_has_exact_shares_and_one_result_per_seed(log, seed):
+    config = RandomSplit(ratios=(0.5, 0.25, 0.25), seed=seed)
+    part = split(log, config).part
+    assert np.array_equal(part, split(log, config).part)
+    for code, share in enumerate(config.ratios):
+        assert abs((part == code).sum() - share * len(log)) <= 1
+
+
+def test_leave_last_out_by_hand():
+    """Users with two interactions or fewer keep them all for training."""
+    made = split(log_of([[4, 5, 6, 7], [1, 2], [], [3, 2, 1]]), LeaveLastOut())
+    assert made.part.tolist() == [0, 0, 1, 2, 0, 0, 0, 1, 2]
+    queries, targets = made.queries("test")
+    assert queries.users.tolist() == [0, 3]
+    assert targets.flat()[1].tolist() == [7, 1]
+    assert queries.histories.flat()[1].tolist() == [4, 5, 6, 3, 2]
+
+
+def test_global_time_by_hand():
+    """The moments themselves belong to the later part."""
+    made = split(log_of([[0, 1, 2], [3, 4]], [[1, 5, 9], [4, 5]]), GlobalTime(validation_from=5, test_from=9))
+    assert made.part.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_global_time_quantiles_are_those_of_the_interactions():
+    log = log_of([list(range(10))], [list(range(100, 110))])
+    assert split(log, GlobalTime(quantiles=(0.6, 0.8))).part.tolist() == [0] * 6 + [1] * 2 + [2] * 2
+
+
+def test_global_time_reads_dates_as_utc_microseconds():
+    """Local time would move the boundary with the machine."""
+    config = GlobalTime(validation_from=datetime(2024, 1, 1), test_from="2024-01-02T01:00:00+01:00")
+    assert config.moments() == (
+        int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 10**6,
+        int(datetime(2024, 1, 2, tzinfo=UTC).timestamp()) * 10**6,
+    )
+
+
+def test_column_split_follows_the_column():
+    part = np.array([0, 2, 1], dtype=np.uint8)
+    assert split(log_of([[0, 1], [2]]), ColumnSplit(), part).part.tolist() == [0, 2, 1]
+
+
+def test_split_of_a_part_of_a_log_leaves_the_rest_unused():
+    """A log that shares another's arrays must not take parts for rows it doesn't have."""
+    whole = log_of([[0, 1, 2, 3], [4, 5, 6]])
+    some = whole.select(np.array([0, 1, 1, 1, 0, 0, 0], dtype=bool))
+    assert split(some, LeaveLastOut()).part.tolist() == [3, 0, 1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("config", "part", "says"),
+    [
+        (GlobalTime(), None, "needs times"),
+        (ColumnSplit(), None, r"name it in columns\.part"),
+        (ColumnSplit(), np.zeros(1, dtype=np.uint8), "parallel"),
+    ],
+)
+def test_a_log_that_lacks_what_the_split_needs_is_refused(config, part, says):
+    with pytest.raises(DataError, match=says):
+        split(log_of([[0, 1, 2]]), config, part)
+
+
+def test_quantiles_of_nothing_are_refused():
+    with pytest.raises(DataError, match="empty log"):
+        split(log_of([[]], [[]]), GlobalTime())
+
+
+@pytest.mark.parametrize(
+    "given_config",
+    [
+        {"kind": "leave-one-out"},
+        {"kind": "random", "ratio": (1, 0, 0)},
+        {"kind": "random", "ratios": (0.9, 0.2, 0.1)},
+        {"kind": "random", "ratios": (1.2, -0.1, -0.1)},
+        {"kind": "global-time", "quantiles": (0.9, 0.8)},
+        {"kind": "global-time", "validation_from": 3},
+        {"kind": "global-time", "validation_from": 3, "test_from": 3},
+        {},
+    ],
+)
+def test_unknown_and_impossible_settings_are_errors(given_config):
+    with pytest.raises(ValidationError):
+        TypeAdapter(SplitConfig).validate_python(given_config)
+
+
+def test_negatives_follow_the_times_of_the_users_targets():
+    """A dislike from after the test item, used in training, would leak the future."""
+    positives = split(log_of([[0, 1, 2], [3, 4]], [[10, 20, 30], [5, 6]]), LeaveLastOut())
+    negatives = log_of([[5, 6, 7, 8, 9], [5]], [[19, 20, 29, 30, 31], [99]])
+    made = split_negatives(positives, negatives, LeaveLastOut())
+    assert made.part.tolist() == [0, 1, 1, 2, 2, 0]
+
+
+def test_negatives_share_the_moments_of_the_positives():
+    """Quantiles of the negatives' own times would cut elsewhere."""
+    config = GlobalTime(quantiles=(0.5, 0.75))
+    positives = split(log_of([[0, 1, 2, 3]], [[1, 2, 3, 4]]), config)
+    made = split_negatives(positives, log_of([[4, 5, 6]], [[0, 3, 4]]), config)
+    assert made.part.tolist() == [0, 1, 2]
+
+
+def test_negatives_without_times_go_by_lot_in_the_shares_of_the_positives():
+    positives = split(log_of([list(range(4))] * 5), LeaveLastOut())
+    made = split_negatives(positives, log_of([list(range(20))] + [[]] * 4), LeaveLastOut())
+    assert np.bincount(made.part).tolist() == [10, 5, 5]
+
+
+def test_random_negatives_are_seeded_and_unlike_the_positives():
+    config = RandomSplit(ratios=(0.5, 0.25, 0.25), seed=3)
+    log = log_of([list(range(40))])
+    made = split_negatives(split(log, config), log, config)
+    assert np.array_equal(made.part, split_negatives(split(log, config), log, config).part)
+    assert not np.array_equal(made.part, split(log, config).part)
+
+
+def test_negatives_of_a_column_split_follow_their_own_column():
+    positives = split(log_of([[0]]), ColumnSplit(), np.array([0], dtype=np.uint8))
+    made = split_negatives(positives, log_of([[1, 2]]), ColumnSplit(), np.array([2, 0], dtype=np.uint8))
+    assert made.part.tolist() == [2, 0]

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+
+from distilrec.errors import SoftLabelError
+from distilrec.losses import knowledge
+
+STUDENT, TEACHER = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.6, 0.4]])
+
+
+def test_the_worked_example_of_the_mission():
+    """1/2 (0.1^2 + 0.1^2) = 0.01; the mean over D = 2 is half of it."""
+    assert knowledge(STUDENT, TEACHER, reduction="sum").item() == pytest.approx(0.01)
+    assert knowledge(STUDENT, TEACHER).item() == pytest.approx(0.005)
+
+
+def test_the_mean_does_not_depend_on_batch_size():
+    """A sum would make lambda depend on it."""
+    assert knowledge(STUDENT.repeat(8, 1), TEACHER.repeat(8, 1)).item() == pytest.approx(0.005)
+    assert knowledge(STUDENT.repeat(8, 1), TEACHER.repeat(8, 1), reduction="sum").item() == pytest.approx(
+        0.08
+    )
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("mean", 0.005), ("sum", 0.01)])
+def test_rows_without_a_recorded_state_do_not_count(reduction, expected):
+    student = torch.cat([STUDENT, torch.full((1, 2), 9.0)])
+    teacher = torch.cat([TEACHER, torch.zeros(1, 2)])
+    loss = knowledge(student, teacher, torch.tensor([1.0, 0.0]), reduction=reduction)
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_gradient_goes_to_the_student_only_and_toward_the_teacher():
+    student, teacher = STUDENT.clone().requires_grad_(), TEACHER.clone().requires_grad_()
+    knowledge(student, teacher, reduction="sum").backward()
+    torch.testing.assert_close(student.grad, torch.tensor([[-0.1, 0.1]]))
+    assert teacher.grad is None
+
+
+def test_gradcheck():
+    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(3, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: knowledge(x, teacher), (student,))
+
+
+def test_other_widths_are_refused():
+    """Width 1 would broadcast over the teacher's width."""
+    with pytest.raises(ValueError, match="project the student"):
+        knowledge(STUDENT[:, :1], TEACHER)
+
+
+def test_a_broken_teacher_is_refused():
+    with pytest.raises(SoftLabelError, match="NaN or infinite"):
+        knowledge(STUDENT, torch.tensor([[math.nan, 0.0]]))
+
+
+def test_an_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="reduction"):
+        knowledge(STUDENT, TEACHER, reduction="batchmean")

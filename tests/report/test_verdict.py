@@ -1,0 +1,163 @@
+"""The sentence says what the numbers say: neither more, nor the opposite."""
+
+import pytest
+
+from distilrec.report import Report, verdict
+from distilrec.report.verdict import gain, retention_interval
+
+
+def report(alone, distilled, *tests, teacher=0.1, controls=(), gap=0.5):
+    """A report from means; a test is (a, b, p_holm, half width), where a and b are arms."""
+    means = {"teacher": teacher, "alone": alone, "distilled": distilled, **dict(controls)}
+    roles = {"teacher": "teacher", "alone": "student_alone", "distilled": "distilled_student"}
+    arms = [
+        {
+            "name": name,
+            "role": roles.get(name, "control"),
+            "model": "m",
+            "seeds": [0],
+            "parameters": 1,
+            "bytes": 1,
+            "metrics": {"ndcg@10": {"mean": mean, "per_seed": [mean]}},
+        }
+        for name, mean in means.items()
+    ]
+    comparisons = [
+        {
+            "a": a,
+            "b": b,
+            "metric": "ndcg@10",
+            "difference": means[a] - means[b],
+            "ci95": [means[a] - means[b] - half, means[a] - means[b] + half],
+            "p_value": p / 10,
+            "p_holm": p,
+            "test": "t",
+        }
+        for a, b, p, half in tests
+    ]
+    return Report.model_validate(
+        {
+            "recipe": {},
+            "data": {"name": "", "users": 1, "items": 1, "interactions": 1, "split": "", "fingerprint": ""},
+            "arms": arms,
+            "comparisons": comparisons,
+            "gap_closed": {"ndcg@10": gap},
+            "retention": {"ndcg@10": distilled / teacher if teacher else None},
+            "compression": {"parameters": 0.03, "bytes": 0.0001},
+            "environment": {"versions": {}, "machine": "", "seed": 0, "command": "", "date": ""},
+        }
+    )
+
+
+WITH_TEACHER = ("distilled", "teacher", 0.4, 0.004)
+BEATS_ALONE = ("distilled", "alone", 0.0001, 0.01)
+SIZE = "with 3.0 % of its parameters and < 0.1 % of its bytes"
+
+
+def test_it_keeps_quality_and_beats_the_student_alone():
+    """All numbers by hand: .098/.1, 1 + (-.002 -+ .004)/.1, .098/.07 - 1."""
+    assert verdict(report(0.07, 0.098, WITH_TEACHER, BEATS_ALONE)) == (
+        "The distilled student keeps 98.0 % of the teacher's NDCG@10 (95 % interval 94.0 to 102.0 %) "
+        f"{SIZE}, and beats the same student trained alone by 40.0 % (p < 0.001)."
+    )
+
+
+def test_comparisons_may_stand_the_other_way_round():
+    """The order in which evaluation stored a test must not turn a gain into a loss."""
+    turned = report(0.07, 0.098, ("teacher", "distilled", 0.4, 0.004), ("alone", "distilled", 0.0001, 0.01))
+    assert verdict(turned) == verdict(report(0.07, 0.098, WITH_TEACHER, BEATS_ALONE))
+
+
+def test_a_gain_that_is_not_significant_is_no_gain():
+    text = verdict(report(0.097, 0.098, WITH_TEACHER, ("distilled", "alone", 0.31, 0.01)))
+    assert text.endswith(", but does not beat the same student trained alone (+1.0 %, p = 0.310).")
+
+
+def test_the_corrected_p_decides():
+    """p = .02 alone, .2 after Holm's correction: no gain is shown."""
+    text = verdict(report(0.09, 0.098, WITH_TEACHER, ("distilled", "alone", 0.2, 0.01)))
+    assert "does not beat" in text
+    assert "p = 0.200" in text
+
+
+def test_distillation_that_hurts_is_said_to_hurt():
+    text = verdict(report(0.07, 0.063, WITH_TEACHER, ("distilled", "alone", 0.002, 0.003)))
+    assert text.endswith(", but falls short of the same student trained alone by 10.0 % (p = 0.002).")
+
+
+def test_a_student_significantly_above_the_teacher_beats_it():
+    text = verdict(report(0.07, 0.11, ("distilled", "teacher", 0.003, 0.004), BEATS_ALONE))
+    span = "95 % interval 6.0 to 14.0 %, p = 0.003"
+    assert text.startswith(f"The distilled student beats the teacher's NDCG@10 by 10.0 % ({span}) with")
+
+
+def test_a_student_above_the_teacher_by_chance_does_not_beat_it():
+    text = verdict(report(0.07, 0.102, WITH_TEACHER, BEATS_ALONE))
+    assert "reaches 102.0 % of the teacher's NDCG@10 (95 % interval 98.0 to 106.0 %)" in text
+    assert "beats the teacher" not in text
+
+
+def test_untested_differences_are_called_untested():
+    text = verdict(report(0.07, 0.098))
+    assert "interval" not in text
+    assert text.endswith(", and was not tested against the same student trained alone (+40.0 %).")
+
+
+@pytest.mark.parametrize(
+    ("control", "p", "said"),
+    [
+        (0.097, 0.42, "; but the control “shuffled” does as well, within the noise (p = 0.420), so the gain"),
+        (0.105, 0.01, "; but the control “shuffled” does better (p = 0.010), so the gain"),
+        (0.08, 0.01, None),
+    ],
+)
+def test_a_control_that_does_as_well_takes_the_credit_away(control, p, said):
+    """A gain that a shuffled teacher also gives is not the teacher's."""
+    tests = (WITH_TEACHER, BEATS_ALONE, ("distilled", "shuffled", p, 0.003))
+    text = verdict(report(0.07, 0.098, *tests, controls=[("shuffled", control)]))
+    if said is None:
+        assert "control" not in text
+    else:
+        assert said in text
+        assert text.endswith("so the gain is not shown to come from distillation.")
+
+
+def test_a_control_is_named_even_where_there_is_no_gain():
+    tests = (WITH_TEACHER, ("distilled", "alone", 0.31, 0.01), ("shuffled", "distilled", 0.5, 0.01))
+    text = verdict(report(0.097, 0.098, *tests, controls=[("shuffled", 0.097)]))
+    assert text.endswith("; but the control “shuffled” does as well, within the noise (p = 0.500).")
+
+
+def test_several_controls_are_all_named_and_untested_ones_count():
+    tests = (WITH_TEACHER, BEATS_ALONE, ("distilled", "longer", 0.3, 0.01))
+    controls = [("longer", 0.097), ("copy", 0.099), ("weak", 0.01)]
+    text = verdict(report(0.07, 0.098, *tests, controls=controls))
+    assert (
+        "; but of the controls, “longer” does as well, within the noise (p = 0.300) and “copy” scores" in text
+    )
+    assert "weak" not in text
+
+
+def test_a_teacher_that_does_not_beat_the_student_alone_is_mentioned():
+    """Keeping all of a useless teacher is no achievement."""
+    text = verdict(report(0.097, 0.098, WITH_TEACHER, ("distilled", "alone", 0.31, 0.01), gap=None))
+    assert text.endswith("; the teacher itself is not shown to beat that student alone.")
+
+
+def test_a_teacher_and_a_student_of_zero_divide_nothing():
+    zero = report(0.0, 0.02, teacher=0.0)
+    assert gain(zero) is None
+    assert retention_interval(zero) is None
+    assert "has NDCG@10 0.0200 where the teacher has none" in verdict(zero)
+    assert "(+0.0200)" in verdict(zero)
+
+
+def test_unknown_sizes_are_left_out(minimal):
+    assert "parameters" not in verdict(Report.model_validate(minimal))
+
+
+def test_it_is_one_sentence(example_report):
+    text = verdict(example_report)
+    assert text.endswith(".")
+    assert ". " not in text
+    assert "\n" not in text
