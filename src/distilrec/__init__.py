@@ -1,1 +1,41 @@
-"""DistilRec."""
+"""Distil a large recommender into a small one, and measure honestly what was kept.
+
+>>> import distilrec
+>>> distilrec.__version__
+'0.1.0'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distilrec import errors
+
+if TYPE_CHECKING:
+    from distilrec.api import fit, from_pretrained, run
+    from distilrec.bundle import Bundle
+    from distilrec.recipe import Recipe, read_recipe
+    from distilrec.report import Report
+
+__all__ = ["Bundle", "Recipe", "Report", "__version__", "errors", "fit", "from_pretrained", "read_recipe", "run"]
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Bundle": "bundle",
+    "Recipe": "recipe",
+    "Report": "report",
+    "fit": "api",
+    "from_pretrained": "api",
+    "read_recipe": "recipe",
+    "run": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import distilrec` is instant and needs no torch."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'distilrec' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"distilrec.{_PLACES[name]}"), name)

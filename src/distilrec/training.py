@@ -36,20 +36,21 @@ class TrainingConfig(BaseModel):
     epochs: most passes over the data. patience: stop after so many validations without a better one.
     evaluate_every: epochs between validations. learning_rate, weight_decay: of AdamW.
     batch_size: users, windows or interactions per step, whichever the model's batches are made of.
-    warmup_steps: steps over which the learning rate rises from 0. average: decay of the exponential moving average
-    of the weights that is validated and kept, in [0, 1); 0 keeps the raw weights.
+    warmup_steps: steps over which the learning rate rises from 0. average: decay of the exponential moving
+    average of the weights, begun at the first ones, that is validated and kept, in [0, 1); 0 keeps the raw
+    weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(100, ge=1)
-    patience: int = Field(10, ge=1)
-    evaluate_every: int = Field(1, ge=1)
-    batch_size: int = Field(256, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_steps: int = Field(0, ge=0)
-    average: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+    evaluate_every: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    average: float = Field(default=0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,15 @@ def train(
 ) -> list[Epoch]:
     """Train `modules` until validation stops improving, and leave them with their best weights.
 
-    batches: makes one epoch's batches from a generator. loss: gives the parts of a batch's loss by name; the part
-    "loss" is minimised. validate: quality, higher is better, of the modules as they are.
-    checkpoint: a file from which an interrupted training goes on at its last saved epoch, to the same bytes that
-    an uninterrupted one gives; it is removed by whoever made the folder. on_epoch: called after each epoch.
+    batches: makes one epoch's batches from a generator. loss: gives the parts of a batch's loss by name; the
+    part "loss" is minimised. validate: quality, higher is better, of the modules as they are.
+    checkpoint: a file from which an interrupted training goes on at its last saved epoch, to the same bytes
+    that an uninterrupted one gives; it is removed by whoever made the folder. on_epoch: called after each
+    epoch, those before an interruption included.
 
     Everything random, dropout too, follows from `seed` and the epoch's number; the global generators are
-    left as they were. Raises ModelError when the loss is no longer finite.
+    left as they were. Raises ModelError when the loss is no longer finite, ArtefactError when the checkpoint
+    is damaged or of another model.
     """
     optimizer = torch.optim.AdamW(
         [p for p in modules.parameters() if p.requires_grad],
@@ -145,8 +148,8 @@ def _epoch(
     losses = {name: float(value) / max(steps, 1) for name, value in sums.items()}
     if not all(math.isfinite(value) for value in losses.values()):
         raise ModelError(
-            f"Training of {type(state.modules).__name__}: the loss of epoch {number} is {losses}, not finite; "
-            f"lower learning_rate (now {config.learning_rate})"
+            f"Training of {type(state.modules).__name__}: the loss of epoch {number} is {losses}, "
+            f"not finite; lower learning_rate (now {config.learning_rate})"
         )
     validation = None
     if number % config.evaluate_every == 0 or number == config.epochs:
@@ -154,7 +157,9 @@ def _epoch(
     return Epoch(number, losses, validation, time.monotonic() - begin)
 
 
-def _step(state: _State, parts: Mapping[str, Tensor], sums: dict[str, Tensor], config: TrainingConfig) -> None:
+def _step(
+    state: _State, parts: Mapping[str, Tensor], sums: dict[str, Tensor], config: TrainingConfig
+) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     parts["loss"].backward()  # type: ignore[no-untyped-call]
     if config.warmup_steps:
@@ -176,7 +181,7 @@ def _steps_done(optimizer: torch.optim.Optimizer) -> int:
 
 
 def _validate(state: _State, validate: Callable[[], float], config: TrainingConfig) -> float:
-    """Quality of the weights that would be kept; they become the best ones if no earlier ones were as good."""
+    """Quality of the weights that would be kept, which become the best if no earlier ones were as good."""
     raw = _copy(state.modules) if config.average else None
     if raw is not None:
         state.modules.load_state_dict(state.average)
@@ -230,9 +235,11 @@ def _load(state: _State, path: Path) -> None:
             place, key = name.split("/")
             entries.setdefault(int(place), {})[key] = value
         state.optimizer.load_state_dict(optimizer | {"state": entries})
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ArtefactError(f"The checkpoint {path} can't be read ({error}); delete it to train anew") from error
-    state.best, state.average = groups["best"], groups["average"]
-    state.best_validation = notes["best_validation"]
-    state.epochs = [Epoch(**epoch) for epoch in notes["epochs"]]
+        state.best, state.average = groups["best"], groups["average"]
+        state.best_validation = notes["best_validation"]
+        state.epochs = [Epoch(**epoch) for epoch in notes["epochs"]]
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ArtefactError(
+            f"The checkpoint {path} can't be read ({error}); delete it to train anew"
+        ) from error
     log.info("resumed at epoch %d from %s", len(state.epochs), path)

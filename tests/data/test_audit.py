@@ -32,7 +32,7 @@ def test_test_items_older_than_the_users_history():
 
 
 def test_training_on_other_users_future():
-    """User 0 is asked about time 3, and trained on nothing later; user 1 on user 0's times 4 and 5 would be."""
+    """User 0 is asked about time 3 by a model that has seen user 1's time 4."""
     found = findings([[1, 2], [3, 4]], [[0, 2], [0, 2]], [[1, 3], [4, 9]])
     assert (found["global-time"].severity, found["global-time"].value) == ("note", 0.5)
     assert "25.0% of the training" in found["global-time"].sentence

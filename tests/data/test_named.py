@@ -166,7 +166,9 @@ def test_recbole_1m_gets_the_publishers_ids_back(tmp_path):
     items += "".join(f"T{number} (1990)\tT{number}\t1990\tAction Drama\n" for number in movies)
     (tmp_path / "a.item").write_text(items)
     (tmp_path / "a.inter").write_text(
-        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1m_7\tT92 (1990)\t5\t3\n1m_7\tT3952 (1990)\t4\t2\n"
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+        "1m_7\tT92 (1990)\t5\t3\n"
+        "1m_7\tT3952 (1990)\t4\t2\n"
     )
     log, frame = movielens.read_recbole_1m(tmp_path / "a.inter", tmp_path / "a.item")
     assert log.rows() == [(7, 92, 5.0, 3), (7, 3952, 4.0, 2)]

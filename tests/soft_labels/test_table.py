@@ -1,5 +1,6 @@
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from distilrec.errors import ArtefactError, SoftLabelError
 from distilrec.losses import sampled_soft_label_kl, soft_label_kl, soft_label_kl_with_tail, tail_log_sum_exp
 from distilrec.scoring import Queries, Ragged
 from distilrec.soft_labels import SoftLabels
-from distilrec.soft_labels._encoding import decode, encode, score_scale
+from distilrec.soft_labels._encoding import _sample, decode, encode, score_scale
 
 DTYPES = pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 2**-11), ("float32", 0.0)])
 
@@ -51,15 +52,24 @@ def test_tails_hold_other_unseen_items(recorded, teacher, ids, seen, dtype, tole
     torch.testing.assert_close(batch.tail_probability, 6 / left)
 
 
-def test_tails_are_uniform(table, queries, recorded):
-    """All tail items of equal rows must be drawn equally often, or the tail sums are biased."""
-    labels = recorded(table(torch.arange(30.0).expand(50, 30)), filter_seen=False, tail=5, k=10)
-    counts = torch.bincount(labels.batch(np.arange(50)).tail_items.flatten(), minlength=30)
-    assert counts[20:].sum() == 0
-    expected = 50 * 5 / 20
-    assert (
-        (counts[:20] - expected).square().sum() / expected
-    ).item() < 45  # chi-square with 19 degrees: p > .0005
+def test_tails_are_uniform():
+    """Each free item, and each pair of them, must be drawn equally often, or the tail sums are biased."""
+    rest = torch.zeros(2, 9)
+    rest[:, [0, 4, 5]] = -torch.inf
+    rng = np.random.default_rng(0)
+    drawn = torch.cat([_sample(rest, torch.tensor([6, 6]), 2, rng) for _ in range(3000)])
+    pairs, counts = drawn.unique(dim=0, return_counts=True)
+    assert pairs.tolist() == [list(pair) for pair in combinations([1, 2, 3, 6, 7, 8], 2)]
+    expected = len(drawn) / 15
+    assert ((counts - expected).square().sum() / expected).item() < 36  # chi-square, 14 degrees: p > 0.001
+
+
+def test_queries_of_one_block_have_tails_of_their_own(table, recorded):
+    """With one sample for all, most items would be in no tail at all."""
+    labels = recorded(table(torch.arange(30.0).expand(50, 30)), filter_seen=False)
+    tails = labels.batch(np.arange(50)).tail_items
+    assert len(tails[:16].unique(dim=0)) > 8
+    assert len(tails.unique()) == 25
 
 
 def test_log_sum_exp_is_over_all_unseen_items(recorded, teacher, ids, seen):

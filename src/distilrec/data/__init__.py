@@ -7,7 +7,7 @@ from distilrec.data.describe import Description, describe
 from distilrec.data.guess import Guess, guess
 from distilrec.data.interactions import Dataset, Ids, Interactions
 from distilrec.data.load import Prepared, from_dataframe, load
-from distilrec.data.named import NAMED_SETS
+from distilrec.data.named import NAMED_SETS, data_homes, named_folder
 from distilrec.data.sampling import (
     Batch,
     Batches,
@@ -57,11 +57,13 @@ __all__ = [
     "audit",
     "clusters",
     "cycles",
+    "data_homes",
     "describe",
     "final_queries",
     "from_dataframe",
     "guess",
     "load",
+    "named_folder",
     "prefix_queries",
     "split",
     "split_negatives",

@@ -60,11 +60,16 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
     Raises DataError when nothing is left, or when a threshold has no ratings to judge.
     """
     notes: list[str] = []
-    liked = _liked(frame, preparation, name, notes)
-    user_ids, users = encode(frame["user"])
-    item_ids, items = encode(frame["item"])
-    log = _Log(users, items, liked, _extras(frame.drop("user", "item")))
-    del frame, users, items, liked
+    columns = frame.to_dict()
+    del frame  # so that each column is let go as soon as its array is made
+    liked = _liked(columns, preparation, name, notes)
+    user_ids, users = encode(columns.pop("user"))
+    item_ids, items = encode(columns.pop("item"))
+    extra = {
+        key: columns.pop(key).to_numpy() for key in ("time", "rating", "weight", "part") if key in columns
+    }
+    log = _Log(users, items, liked, extra)
+    del users, items, liked, extra
     _sort(log)
     _settle_repeats(log, len(item_ids), preparation.repeats, notes)
     keep = _filtered(log, len(user_ids), len(item_ids), preparation, notes)
@@ -116,26 +121,20 @@ def first_of_pairs(users: Places, items: Places, n_items: int, *, last: bool = F
     return keep
 
 
-def _liked(frame: pl.DataFrame, preparation: Preparation, name: str, notes: list[str]) -> Mask:
+def _liked(columns: dict[str, pl.Series], preparation: Preparation, name: str, notes: list[str]) -> Mask:
     threshold = preparation.like_threshold
-    if threshold is None and "label" in frame.columns:
-        return frame["label"].to_numpy()
+    if threshold is None and "label" in columns:
+        return columns["label"].to_numpy()
     if threshold is None:
-        if "rating" in frame.columns:
+        if "rating" in columns:
             notes.append("Every rating counts as liked, the low ones too; like_threshold would part them.")
-        return np.ones(frame.height, dtype=np.bool_)
-    if "rating" not in frame.columns or "label" in frame.columns:
+        return np.ones(len(columns["user"]), dtype=np.bool_)
+    if "rating" not in columns or "label" in columns:
         raise DataError(
             f"{name}: like_threshold needs a rating column and no label column; name the one, or leave out "
             "the other"
         )
-    return (frame["rating"] >= threshold).to_numpy()
-
-
-def _extras(frame: pl.DataFrame) -> dict[str, NDArray[Any]]:
-    return {
-        key: frame[key].to_numpy() for key in ("time", "rating", "weight", "part") if key in frame.columns
-    }
+    return (columns["rating"] >= threshold).to_numpy()
 
 
 def _sort(log: _Log) -> None:

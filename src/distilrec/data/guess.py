@@ -144,7 +144,9 @@ def _guessed(looks: Mapping[str, _Look], where: str) -> tuple[Columns, dict[str,
 def _by_values(looks: Mapping[str, _Look], found: dict[str, str], reasons: dict[str, str]) -> None:
     """Parts, dates and star ratings can be told without a name, where just one column could be meant."""
     for meaning, why in (("part", _why_part), ("time", _why_moment), ("rating", _why_stars)):
-        left = [] if meaning in found else [look for look in looks.values() if look.name not in found.values()]
+        left = (
+            [] if meaning in found else [look for look in looks.values() if look.name not in found.values()]
+        )
         told = [(look.name, reason) for look in left if (reason := why(look)) is not None]
         if len(told) == 1:
             found[meaning] = told[0][0]

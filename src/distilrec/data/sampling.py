@@ -1,8 +1,8 @@
 """Training batches: which queries, which items are to be found for them, and under which query number.
 
-Query numbers name a query across stages, so that a soft label recorded once is found again in training: the query
-"what came before the interaction at position m of the log" has number m, and "all of user u's training history" has
-number M + u, where M is the size of the log's arrays.
+Query numbers name a query across stages, so that a soft label recorded once is found again in training: the
+query "what came before the interaction at position m of the log" has number m, and "all of user u's training
+history" has number M + u, where M is the size of the log's arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from distilrec.data.interactions import Interactions
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["Batch", "Batches", "PairBatches", "SequenceBatches", "UserBatches", "final_queries", "prefix_queries"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "PairBatches",
+    "SequenceBatches",
+    "UserBatches",
+    "final_queries",
+    "prefix_queries",
+]
 
 Array = NDArray[np.int64]
 
@@ -64,7 +72,7 @@ def final_queries(train: Interactions) -> tuple[Queries, Array]:
 
 
 def _windows(train: Interactions, length: int) -> tuple[Array, Array, Array]:
-    """Histories cut into windows of at most `length` items, counted from the end: user, start, stop of each."""
+    """Histories cut, from the end, into windows of at most `length` items: user, start, stop of each."""
     lengths = train.histories.lengths
     counts = -(-lengths // length)
     users = np.repeat(np.arange(train.n_users), counts)
@@ -74,7 +82,7 @@ def _windows(train: Interactions, length: int) -> tuple[Array, Array, Array]:
 
 
 def prefix_queries(train: Interactions, length: int) -> tuple[Queries, Array]:
-    """One query per place of each window of `length`, as SequenceBatches trains on them, and its query number.
+    """One query per place of each window of `length`, as in SequenceBatches, and its query number.
 
     A query's history begins where its window begins; all of the user's earlier items are masked.
 
@@ -97,7 +105,9 @@ def _query_ids(train: Interactions, users: Array, places: Array) -> Array:
     return np.where(after < train.histories.stops[users], after, len(train.histories.values) + users)
 
 
-def _weights(train: Interactions, users: Array, positions: Array, half_life: float | None) -> NDArray[np.float32]:
+def _weights(
+    train: Interactions, users: Array, positions: Array, half_life: float | None
+) -> NDArray[np.float32]:
     """Sample weight of the interactions at `positions`, halved with every `half_life` later interactions."""
     weights = np.ones(len(positions), np.float32) if train.weights is None else train.weights[positions]
     if half_life is not None:
@@ -176,8 +186,8 @@ class PairBatches:
 class SequenceBatches:
     """Every place of a history is a query whose target is the next item; for models that read histories.
 
-    length: L, the longest history read at once. batch_size: windows per batch. Windows of like length go into one
-    batch, so little is padded; the last place of a history has no target, but may have a soft label.
+    length: L, the longest history read at once. batch_size: windows per batch. Windows of like length go into
+    one batch, so little is padded; the last place of a history has no target, but may have a soft label.
     """
 
     train: Interactions

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from distilrec.data import Batch, Interactions, Split
 from distilrec.distillation.offline import DistillationConfig
 from distilrec.errors import RecipeError
+from distilrec.losses.chunked import by_autograd, over_all_items
 from distilrec.losses.feature import knowledge
-from distilrec.losses.mission import combine
 from distilrec.losses.response import cross_entropy_with_logits
-from distilrec.losses.supervised import softmax_cross_entropy
-from distilrec.models import DotProductModel, SequenceModel, Supervision, validator
+from distilrec.models import DotProductModel, SequenceModel, Supervision, softmax_terms, validator
 from distilrec.rng import child_seed
 from distilrec.training import Epoch, TrainingConfig, train
 
@@ -39,13 +38,14 @@ def distil_jointly(
 ) -> list[Epoch]:
     """Train both at once; the student's validation decides when to stop.
 
-    Each side minimises (1 - alpha) CE(y, p) + alpha tau^2 CE(stopgrad p_other, p) + lambda L_knowledge, the loss of the
-    mission and its mirror image, over all items. The hidden states are compared in the teacher's width; the
-    projection learns on the student's side only.
+    Each side minimises (1 - alpha) CE(y, p) + alpha tau^2 CE(stopgrad p_other, p) + lambda L_knowledge, the
+    loss of the mission and its mirror image, over all items; CE(y, p) holds the dislikes, too. The hidden
+    states are compared in the teacher's width; the projection learns on the student's side only. config:
+    `tail` has no say here.
 
-    Both must read the same batches: two models that look users up, or two that read histories, the teacher's at least
-    as long as the student's. Raises RecipeError if they can't, or above 20,000 items, where softmax over all items
-    for two models is out of reach: record the teacher instead.
+    Both must read the same batches: two models that look users up, or two that read histories, the teacher's
+    at least as long as the student's. Raises RecipeError if they can't, or above 20,000 items, where softmax
+    over all items for two models takes too long: record the teacher instead.
     """
     _check(teacher, student)
     with torch.random.fork_rng(devices=[]):
@@ -53,19 +53,30 @@ def distil_jointly(
         projection = nn.Linear(student.width, teacher.width, bias=False)
     modules = nn.ModuleDict({"teacher": teacher, "student": student, "projection": projection})
 
-    def loss(batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
+    def loss(batch: Batch, _: np.random.Generator) -> Mapping[str, Tensor]:
         teacher_state, student_state = teacher.encode(batch), student.encode(batch)
-        teacher_logits, student_logits = _logits(teacher, teacher_state), _logits(student, student_state)
-        projected = projection(student_state)
         parts = {
-            "student": _side(student, batch, student_logits, teacher_logits, projected, teacher_state, config),
-            "teacher": _side(teacher, batch, teacher_logits, student_logits, teacher_state, projected, config),
+            "student": _side(student, batch, student_state, teacher, teacher_state, config),
+            "teacher": _side(teacher, batch, teacher_state, student, student_state, config),
         }
+        if config.knowledge_weight:
+            projected = projection(student_state)
+            parts["student"] = parts["student"] + config.knowledge_weight * knowledge(
+                projected, teacher_state
+            )
+            parts["teacher"] = parts["teacher"] + config.knowledge_weight * knowledge(
+                teacher_state, projected
+            )
         return parts | {"loss": parts["student"] + parts["teacher"]}
 
+    # Both are asked, since some models take more than batches from the log; the student's are no longer.
+    _, batches = (
+        model.batches(split.train, Supervision(), training.batch_size, disliked)
+        for model in (teacher, student)
+    )
     return train(
         modules,
-        batches=student.batches(split.train, Supervision(), training.batch_size, disliked).epoch,
+        batches=batches.epoch,
         loss=loss,
         validate=validator(student, split),
         config=training,
@@ -78,26 +89,25 @@ def distil_jointly(
 def _side(
     model: DotProductModel,
     batch: Batch,
-    logits: Tensor,
-    other_logits: Tensor,
     state: Tensor,
+    other: DotProductModel,
     other_state: Tensor,
     config: DistillationConfig,
 ) -> Tensor:
-    """The loss of one side; nothing flows back into the other."""
-    everything = torch.ones_like(logits, dtype=torch.bool)
-    rows, items, weights = model.tensor(batch.rows), model.tensor(batch.items), model.tensor(batch.weights)
-    supervised = softmax_cross_entropy(logits, rows, items, weights)
-    response = cross_entropy_with_logits(logits, other_logits.detach(), everything, temperature=config.temperature)
-    feature = knowledge(state, other_state.detach()) if config.knowledge_weight else None
-    return combine(
-        supervised, response, feature, alpha=config.alpha, knowledge_weight=config.knowledge_weight
-    )
+    """What a side learns from true labels and from the other's logits; nothing flows back into the other."""
+    other_state, vectors, bias = other_state.detach(), other.item_vectors().detach(), other.item_bias()
 
+    def response(logits: Tensor, part: slice) -> Tensor:
+        targets = other_state[part] @ vectors.T
+        targets = targets if bias is None else targets + bias.detach()
+        everything = torch.ones_like(logits, dtype=torch.bool)
+        share = config.alpha * len(logits) / len(state)
+        return share * cross_entropy_with_logits(logits, targets, everything, temperature=config.temperature)
 
-def _logits(model: DotProductModel, state: Tensor) -> Tensor:
-    logits, bias = state @ model.item_vectors().T, model.item_bias()
-    return logits if bias is None else logits + bias
+    terms = softmax_terms(model, batch, Supervision(), 1 - config.alpha) if config.alpha < 1 else []
+    if config.alpha > 0:
+        terms.append(by_autograd(response))
+    return over_all_items(state, model.item_vectors(), model.item_bias(), terms)
 
 
 def _check(teacher: DotProductModel, student: DotProductModel) -> None:
@@ -111,9 +121,12 @@ def _check(teacher: DotProductModel, student: DotProductModel) -> None:
             f"Joint training needs two models that read histories or two that look users up; given "
             f"{type(teacher).__name__} and {type(student).__name__}: distil offline instead"
         )
-    if isinstance(teacher, SequenceModel) and isinstance(student, SequenceModel):
-        if teacher.history_length < student.history_length:
-            raise RecipeError(
-                f"Joint training: the teacher reads {teacher.history_length} items, the student "
-                f"{student.history_length}; give the teacher a history_length of at least the student's"
-            )
+    if (
+        isinstance(teacher, SequenceModel)
+        and isinstance(student, SequenceModel)
+        and teacher.history_length < student.history_length
+    ):
+        raise RecipeError(
+            f"Joint training: the teacher reads {teacher.history_length} items, the student "
+            f"{student.history_length}; give the teacher a history_length of at least the student's"
+        )

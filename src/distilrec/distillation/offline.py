@@ -1,4 +1,4 @@
-"""Training a student on true labels and on soft labels that were recorded before; the teacher isn't needed."""
+"""Training a student on true labels and on soft labels recorded before; the teacher isn't needed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ from distilrec.training import Epoch, TrainingConfig, train
 
 __all__ = ["DistillationConfig", "distil"]
 
+# Up to so many items, a product with all item vectors is quicker than gathering those of the candidates.
+LARGEST_DENSE = 20_000
+
 
 class DistillationConfig(BaseModel):
     """How true labels, soft labels and hidden states are mixed.
 
     loss = (1 - alpha) * true labels + alpha * temperature^2 * soft labels + knowledge_weight * hidden states.
 
-    alpha: in [0, 1]; 0 is the student alone. temperature: times the one that was fitted on validation when the
-    teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the store must hold
-    hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them together
-    as one class, with the student's softmax over all items; `sampled`, the store's sample of them, with a softmax
-    over listed and sampled items only, which is also the cheaper one for large catalogues.
+    alpha: in [0, 1]; 0 is the student alone. temperature: times the one that was fitted on validation when
+    the teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the store
+    must hold hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them
+    together as one class, with the student's softmax over all items; `sampled`, the store's sample of them,
+    with a softmax over listed and sampled items only, which is also the cheaper one for large catalogues.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alpha: float = Field(0.5, ge=0, le=1)
-    temperature: float = Field(1.0, gt=0)
-    knowledge_weight: float = Field(0.0, ge=0)
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    knowledge_weight: float = Field(default=0.0, ge=0)
     tail: Literal["mass", "sampled"] = "mass"
 
 
@@ -83,8 +86,8 @@ def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.L
     width = labels.manifest.width
     if width is None:
         raise SoftLabelError(
-            f"{labels.path}: knowledge_weight needs the teacher's hidden states, which this store lacks; record them "
-            "with `hidden: true`, from a teacher that has them, or set knowledge_weight to 0"
+            f"{labels.path}: knowledge_weight needs the teacher's hidden states, which this store lacks; "
+            "record them with `hidden: true`, from a teacher that has them, or set knowledge_weight to 0"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(seed, "projection"))
@@ -103,7 +106,7 @@ class _Objective:
         modules: nn.ModuleDict,
     ) -> None:
         self.student, self.labels, self.config, self.supervision = student, labels, config, supervision
-        self.projection = modules["projection"] if "projection" in modules else None
+        self.projection = dict(modules.items()).get("projection")
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
         """The total and its parts."""
@@ -111,12 +114,13 @@ class _Objective:
         soft = self.labels.batch(self.labels.rows(batch.query_ids)).to(hidden.device)
         if self.config.alpha and not bool(soft.recorded.any()):
             raise SoftLabelError(
-                f"{self.labels.path}: holds none of a batch's {len(soft)} queries; were soft labels recorded for "
-                "another kind of student? Students that read histories need `queries: prefixes`, others `final`"
+                f"{self.labels.path}: holds none of a batch's {len(soft)} queries; were soft labels recorded "
+                "for another kind of student? Students that read histories need `queries: prefixes`, others "
+                "`final`"
             )
-        parts = self._mass(batch, hidden, soft, rng) if self.config.tail == "mass" else self._sampled(
-            batch, hidden, soft, rng
-        )
+        parts = self._over_all_items(batch, hidden, soft, rng)
+        if self.config.alpha and not self.dense:
+            parts["distillation"] = self._over_candidates(hidden, soft)
         if self.projection is not None:
             assert soft.hidden is not None  # _projection has seen that the store holds them
             parts["knowledge"] = self.config.knowledge_weight * knowledge(
@@ -125,26 +129,32 @@ class _Objective:
         parts["loss"] = torch.stack(list(parts.values())).sum()
         return parts
 
-    def _mass(
+    @property
+    def dense(self) -> bool:
+        """Whether soft labels are compared over the logits of all items, not just of the candidates."""
+        return self.config.tail == "mass" or self.student.n_items <= LARGEST_DENSE
+
+    def _over_all_items(
         self, batch: Batch, hidden: Tensor, soft: SoftBatch, rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """True and soft labels over the logits of all items, which are made once for both."""
+        """True labels, and soft labels where `dense`, over logits that are made once for both."""
         alpha, terms, parts = self.config.alpha, list[LogitsTerm](), dict[str, Tensor]()
         if alpha < 1:
             if self.supervision.loss == "softmax":
                 terms += softmax_terms(self.student, batch, self.supervision, 1 - alpha)
             else:
-                parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
-        if alpha > 0:
-            terms.append(self._soft_term(soft))
+                parts["labels"] = (1 - alpha) * supervised_loss(
+                    self.student, batch, hidden, self.supervision, rng
+                )
+        if alpha > 0 and self.dense:
+            terms.append(self._mass_term(soft) if self.config.tail == "mass" else self._sampled_term(soft))
         if terms:
-            parts["distillation"] = over_all_items(
-                hidden, self.student.item_vectors(), self.student.item_bias(), terms
-            )
+            both = over_all_items(hidden, self.student.item_vectors(), self.student.item_bias(), terms)
+            parts["labels" if alpha == 0 else "distillation"] = both
         return parts
 
-    def _soft_term(self, soft: SoftBatch) -> LogitsTerm:
-        """alpha tau^2 times the mean cross-entropy against the teacher's top-K and its mass outside of them."""
+    def _mass_term(self, soft: SoftBatch) -> LogitsTerm:
+        """alpha tau^2 times the mean cross-entropy against the teacher's top-K and its mass outside."""
         tau = self.config.temperature
         absolute = tau * self.labels.temperature
         share = self.config.alpha * tau**2 / max(int(soft.recorded.sum()), 1)
@@ -161,22 +171,34 @@ class _Objective:
 
         return term
 
-    def _sampled(
-        self, batch: Batch, hidden: Tensor, soft: SoftBatch, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
-        """Soft labels over listed and sampled items only."""
-        alpha, parts = self.config.alpha, dict[str, Tensor]()
-        if alpha < 1:
-            parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
-        if alpha > 0:
-            items, teacher, mask, probability = soft.candidates()
-            scores = (embedding(items, self.student.item_vectors()) @ hidden.unsqueeze(2)).squeeze(2)
-            bias = self.student.item_bias()
-            parts["distillation"] = alpha * sampled_soft_label_kl(
-                scores if bias is None else scores + bias[items],
-                teacher / self.labels.temperature,
-                mask,
-                probability,
-                temperature=self.config.temperature,
-            )
-        return parts
+    def _sampled_term(self, soft: SoftBatch) -> LogitsTerm:
+        """What `_over_candidates` gives, its gradient put among the logits of all items: cheaper for few."""
+        tau = self.config.temperature
+        items, teacher, mask, probability = soft.candidates()
+        log_weight = torch.where(mask, -probability.log(), -torch.inf)
+        log_p = (teacher / (tau * self.labels.temperature) + log_weight).log_softmax(1)
+        share = self.config.alpha * tau / max(int(soft.recorded.sum()), 1)
+
+        def term(logits: Tensor, part: slice) -> Tensor:
+            listed, kept = items[part], mask[part]
+            log_s = (logits.gather(1, listed) / tau + log_weight[part]).log_softmax(1)
+            p = log_p[part].exp().masked_fill(~kept, 0.0)
+            value = (p * (log_p[part] - log_s)).masked_fill(~kept, 0.0).sum()
+            gradient = share * (log_s.exp() - p).masked_fill(~kept, 0.0)
+            logits.zero_().scatter_add_(1, listed, gradient)
+            return share * tau * value
+
+        return term
+
+    def _over_candidates(self, hidden: Tensor, soft: SoftBatch) -> Tensor:
+        """alpha tau^2 KL over listed and sampled items, only whose vectors are touched."""
+        items, teacher, mask, probability = soft.candidates()
+        scores = (embedding(items, self.student.item_vectors()) @ hidden.unsqueeze(2)).squeeze(2)
+        bias = self.student.item_bias()
+        return self.config.alpha * sampled_soft_label_kl(
+            scores if bias is None else scores + bias[items],
+            teacher / self.labels.temperature,
+            mask,
+            probability,
+            temperature=self.config.temperature,
+        )

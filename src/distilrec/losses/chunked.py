@@ -1,7 +1,8 @@
 """Losses over the logits of all items, without ever holding all logits.
 
-A few rows' logits are made at a time, few enough to stay in the processor's cache; the loss and its gradient are taken
-there and then. That costs a third to a half of the time of autograd over all logits, and none of the memory.
+A few rows' logits are made at a time, few enough to stay in the processor's cache; the loss and its gradient
+are taken there and then. That costs a third to a half of the time of autograd over all logits, and none of
+the memory.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ LogitsTerm: TypeAlias = Callable[[Tensor, slice], Tensor]
 CHUNK_BYTES = 2**21
 
 
-def over_all_items(hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]) -> Tensor:
+def over_all_items(
+    hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]
+) -> Tensor:
     """Sum of ``term(logits, part)`` over terms and chunks of rows, where logits = hidden @ vectors.T + bias.
 
-    hidden: (P, D). vectors: (N, D). bias: (N,) or None. terms: each gets the logits (p, N) of the rows `part`, gives
-    their share of the total, and overwrites the logits by its gradient, as `cross_entropy_` does.
+    hidden: (P, D). vectors: (N, D). bias: (N,) or None. terms: one or more; each gets the logits (p, N) of
+    the rows `part`, gives their share of the total, and overwrites the logits by its gradient, as
+    `cross_entropy_` does.
     Gives the same value and gradients as the same loss over all logits at once.
 
     >>> hidden, vectors = torch.ones(3, 2, requires_grad=True), torch.eye(2)
@@ -43,11 +47,7 @@ def by_autograd(loss: LogitsTerm) -> LogitsTerm:
         with torch.enable_grad():
             leaf = logits.detach().clone().requires_grad_(True)
             value = loss(leaf, part)
-            (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
-        if gradient is None:
-            logits.zero_()
-        else:
-            logits.copy_(gradient)
+        logits.copy_(torch.autograd.grad(value, leaf)[0])
         return value.detach()
 
     return term
@@ -66,10 +66,10 @@ def cross_entropy_(
     """Sum of -weight * log softmax(logits / temperature)[row, item]; `logits` becomes the gradient.
 
     logits: (p, N). rows, items: (T,) int64, each pair at most once where `tail` is given. weights: (T,).
-    tail: (p,), target mass of all items that aren't among a row's targets, taken as one more class whose probability
-    is theirs together; None: no such class. spread: share of each target that goes evenly to all items (label
-    smoothing). Equals `softmax_cross_entropy` times the sum of weights, and with `tail`, temperature**-2 times
-    `soft_label_kl_with_tail` plus the teacher's entropy.
+    tail: (p,), target mass of all items that aren't among a row's targets, taken as one more class whose
+    probability is theirs together; None: no such class. spread: share of each target that goes evenly to all
+    items (label smoothing). Equals `softmax_cross_entropy` times the sum of weights, and with `tail`,
+    temperature**-2 times `soft_label_kl_with_tail` plus the teacher's entropy.
 
     >>> logits = torch.zeros(1, 4)
     >>> cross_entropy_(logits, torch.tensor([0]), torch.tensor([2]), torch.ones(1)), logits  # log 4

@@ -29,7 +29,7 @@ class VectorConfig(ModelConfig):
     embedding_size: D, the width of item vectors and hidden states. item_bias: whether items have a bias.
     """
 
-    embedding_size: int = Field(64, ge=1)
+    embedding_size: int = Field(default=64, ge=1)
     item_bias: bool = True
 
 
@@ -37,16 +37,17 @@ class Supervision(ModelConfig):
     """What a model is to learn from the true labels.
 
     loss: `softmax` over all items; `sampled_softmax`, `bpr` or `bce` over sampled negatives.
-    negatives: sampled items per target (`sampled_softmax`: per batch, shared). label_smoothing: share of the target
-    that is spread over all items (softmax only). recency_half_life: an interaction weighs half as much for each so
-    many later ones of its user; None weighs all alike. dislike_weight: of explicit negative feedback.
+    negatives: sampled items per target (`sampled_softmax`: per batch, shared), drawn evenly from all items,
+    those that the user took included. label_smoothing: share of the target that is spread over all items
+    (softmax only). recency_half_life: an interaction weighs half as much for each so many later ones of its
+    user; None weighs all alike. dislike_weight: of explicit negative feedback.
     """
 
     loss: Literal["softmax", "sampled_softmax", "bpr", "bce"] = "softmax"
-    negatives: int = Field(1, ge=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    recency_half_life: float | None = Field(None, gt=0)
-    dislike_weight: float = Field(1.0, ge=0)
+    negatives: int = Field(default=1, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    recency_half_life: float | None = Field(default=None, gt=0)
+    dislike_weight: float = Field(default=1.0, ge=0)
 
 
 class Model(nn.Module, ABC):
@@ -85,7 +86,7 @@ class ClosedForm(Model):
 
 
 class DotProductModel(Model):
-    """A model whose score is ``hidden(query) @ item_vectors().T + item_bias()``, trained by gradient steps."""
+    """A model of score ``hidden(query) @ item_vectors().T + item_bias()``, trained by gradient steps."""
 
     def __init__(self, config: VectorConfig, n_users: int, n_items: int) -> None:
         super().__init__(n_users, n_items)
@@ -94,7 +95,11 @@ class DotProductModel(Model):
 
     @abstractmethod
     def batches(
-        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+        self,
+        train: Interactions,
+        supervision: Supervision,
+        batch_size: int,
+        disliked: Interactions | None = None,
     ) -> Batches:
         """The batches that this model trains on."""
 

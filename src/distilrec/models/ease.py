@@ -25,19 +25,21 @@ LARGEST_CATALOGUE = 50_000
 class EASEConfig(ModelConfig):
     """Settings of EASE.
 
-    reg: lambda of the ridge regression. recency_half_life: in serving and training alike, an item of a history
-    weighs half as much for each so many later ones; None weighs all alike.
+    reg: lambda of the ridge regression. recency_half_life: in serving and training alike, an item of a
+    history weighs half as much for each so many later ones; None weighs all alike.
     """
 
     model: Literal["ease"] = "ease"
-    reg: float = Field(300.0, gt=0)
-    recency_half_life: float | None = Field(None, gt=0)
+    reg: float = Field(default=300.0, gt=0)
+    recency_half_life: float | None = Field(default=None, gt=0)
 
 
 def history_matrix(
     histories: Ragged, n_items: int, half_life: float | None = None
 ) -> scipy.sparse.csr_array[np.float32, tuple[int, int]]:
     """(B, N) sparse float32: 1 where a history holds the item, halved with every `half_life` later items.
+
+    An item taken more than once has the sum of its weights, but no more than 1.
 
     >>> history_matrix(Ragged.from_rows([[2, 0]]), 3, half_life=1.0).toarray()
     array([[1. , 0. , 0.5]], dtype=float32)
@@ -47,24 +49,27 @@ def history_matrix(
     if half_life is not None:
         weights = np.exp2((positions + 1 - histories.stops[rows]) / half_life).astype(np.float32)
     ends = np.concatenate([[0], np.cumsum(histories.lengths)])
-    matrix = scipy.sparse.csr_array((weights, histories.values[positions], ends), shape=(len(histories), n_items))
+    matrix = scipy.sparse.csr_array(
+        (weights, histories.values[positions], ends), shape=(len(histories), n_items)
+    )
     matrix.sum_duplicates()
+    np.minimum(matrix.data, 1.0, out=matrix.data)
     return matrix
 
 
 class EASE(ClosedForm):
     """B = I - P / diag(P) with P = (X'X + reg I)^-1, and score = x B.
 
-    Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, eq. 8. Deviation: x may weigh recent
-    items more (`recency_half_life`).
+    Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, eq. 8. Deviation: x may
+    weigh recent items more (`recency_half_life`).
     """
 
     def __init__(self, config: EASEConfig, n_users: int, n_items: int) -> None:
         super().__init__(n_users, n_items)
         if n_items > LARGEST_CATALOGUE:
             raise ModelError(
-                f"EASE inverts an items x items matrix, at most {LARGEST_CATALOGUE} items; these data have {n_items}: "
-                "use item_knn, or matrix_factorization"
+                f"EASE inverts an items x items matrix, at most {LARGEST_CATALOGUE} items; these data have "
+                f"{n_items}: use item_knn, or matrix_factorization"
             )
         self.config = config
         self.register_buffer("weights", torch.zeros(n_items, n_items))

@@ -33,7 +33,8 @@ class Ensemble(Model):
         super().__init__(members[0].n_users, members[0].n_items)
         if any(member.n_items != self.n_items for member in members):
             raise ModelError(
-                f"Members of an ensemble must know the same items, given {[member.n_items for member in members]}"
+                "Members of an ensemble must know the same items, given catalogues of "
+                f"{[member.n_items for member in members]}"
             )
         self.members = nn.ModuleList(members)
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
@@ -47,8 +48,9 @@ class Ensemble(Model):
     def fit_weights(self, queries: Queries, targets: Ragged) -> float:
         """Choose the weights with the best NDCG@10 on validation queries, and return that NDCG@10.
 
-        Members are added one by one in order of their own quality; each time the mix of what stands with the new
-        one is searched in steps of 0.05, so the cost grows with the number of members, not with its power.
+        Members are added one by one in order of their own quality; each time the mix of what stands with
+        the new one is searched in steps of 0.05, so the cost grows with the number of members, not with its
+        power.
         """
         alone = [_ndcg(self._with(weights), queries, targets) for weights in np.eye(len(self.members))]
         order = np.argsort(alone)[::-1]
@@ -63,6 +65,13 @@ class Ensemble(Model):
                 best, weights = max(qualities), mixes[int(np.argmax(qualities))]
         self._with(weights)
         return float(best)
+
+    def serving_state(self) -> dict[str, Tensor]:
+        """The weights, and what each member needs."""
+        state = {"weights": self.weights}
+        for number, member in enumerate(self.list_members()):
+            state |= {f"members.{number}.{name}": value for name, value in member.serving_state().items()}
+        return state
 
     def _with(self, weights: NDArray[np.float64]) -> Ensemble:
         self.weights.copy_(torch.from_numpy(weights))

@@ -47,7 +47,9 @@ def fit(
     return train(
         model,
         batches=batches.epoch,
-        loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
+        loss=lambda batch, rng: {
+            "loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)
+        },
         validate=validator(model, split),
         config=training,
         seed=seed,
@@ -72,10 +74,11 @@ def supervised_loss(
     vectors, bias = model.item_vectors(), model.item_bias()
     if supervision.loss == "softmax":
         return over_all_items(hidden, vectors, bias, softmax_terms(model, batch, supervision))
-    rows, items, weights = model.tensor(batch.rows), model.tensor(batch.items), model.tensor(batch.weights)
+    rows, items, weights = (model.tensor(column) for column in (batch.rows, batch.items, batch.weights))
     positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
     if supervision.loss == "sampled_softmax":
-        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, supervision.negatives, rng)
+        n_negatives = supervision.negatives
+        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, n_negatives, rng)
     else:
         drawn = torch.from_numpy(rng.integers(0, model.n_items, (len(rows), supervision.negatives)))
         negative = _scores(hidden, vectors, bias, rows, drawn.to(hidden.device))
@@ -91,17 +94,21 @@ def supervised_loss(
     return loss
 
 
-def softmax_terms(model: DotProductModel, batch: Batch, supervision: Supervision, share: float = 1.0) -> list[LogitsTerm]:
+def softmax_terms(
+    model: DotProductModel, batch: Batch, supervision: Supervision, share: float = 1.0
+) -> list[LogitsTerm]:
     """The batch's softmax loss, times `share`, as terms for over_all_items.
 
     Summed over all parts it is the weighted mean over targets, plus the mean over explicit dislikes.
     """
-    targets = RowParts(model, batch.rows, batch.items, share * batch.weights / max(batch.weights.sum(), 1e-12))
-    smoothing = supervision.label_smoothing
-    terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=smoothing)]
-    if len(batch.disliked_items) and supervision.dislike_weight:
-        each = np.full(len(batch.disliked_items), share * supervision.dislike_weight / len(batch.disliked_items))
-        dislikes = RowParts(model, batch.disliked_rows, batch.disliked_items, each.astype(np.float32))
+    weights = share * batch.weights / max(batch.weights.sum(), 1e-12)
+    targets = RowParts(model, batch.rows, batch.items, weights)
+    spread = supervision.label_smoothing
+    terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=spread)]
+    n_disliked = len(batch.disliked_items)
+    if n_disliked and supervision.dislike_weight:
+        each = np.full(n_disliked, share * supervision.dislike_weight / n_disliked, np.float32)
+        dislikes = RowParts(model, batch.disliked_rows, batch.disliked_items, each)
 
         def dislike(logits: Tensor, part: slice) -> Tensor:
             rows, items, weights = dislikes.of(part)

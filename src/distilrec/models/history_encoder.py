@@ -15,19 +15,19 @@ __all__ = ["HistoryEncoder", "HistoryEncoderConfig"]
 
 
 class HistoryEncoderConfig(SequenceConfig):
-    """Settings of the history encoder: how many poolings are made of a history, each with its own attention."""
+    """Settings of the history encoder. heads: poolings of a history, each with its own attention."""
 
     model: Literal["history_encoder"] = "history_encoder"
-    heads: int = Field(4, ge=1)
+    heads: int = Field(default=4, ge=1)
 
 
 class HistoryEncoder(SequenceModel):
-    """h = W [p_1; ...; p_H] + v_last, with p_h = sum_j softmax_j(a_h . v_j + r_h(distance of j)) v_j.
+    """h = LayerNorm(W [p_1; ...; p_H] + v_last), p_h = sum_j softmax_j(a_h . v_j + r_h(distance of j)) v_j.
 
     Each head weighs a history's items by what they are (a_h) and by how long ago they came (r_h, learned per
-    distance, started as decays of different speed). There is no user id: whoever has a history is served, and one
-    more click changes the answer. Our own design, after the attention pooling of Li et al., NARM, CIKM 2017, without
-    its recurrent part.
+    distance, started as decays of different speed). There is no user id: whoever has a history is served, and
+    one more click changes the answer. Our own design, after the attention pooling of Li et al., NARM, CIKM
+    2017, without its recurrent part.
     """
 
     def __init__(self, config: HistoryEncoderConfig, n_users: int, n_items: int) -> None:

@@ -17,16 +17,20 @@ from distilrec.scoring import Queries
 
 __all__ = ["ItemKNN", "ItemKNNConfig"]
 
-BLOCK = 2048
+BLOCK_VALUES = 2**23  # similarities at once: 64 MB
 
 
 class ItemKNNConfig(ModelConfig):
-    """Settings of item-kNN: neighbours kept per item, and the shrinkage of rare pairs' cosine."""
+    """Settings of item-kNN.
+
+    neighbours: kept per item. shrink: of rare pairs' cosine. recency_half_life: in serving, an item of a
+    history weighs half as much for each so many later ones; None weighs all alike.
+    """
 
     model: Literal["item_knn"] = "item_knn"
-    neighbours: int = Field(100, ge=1)
-    shrink: float = Field(10.0, ge=0)
-    recency_half_life: float | None = Field(None, gt=0)
+    neighbours: int = Field(default=100, ge=1)
+    shrink: float = Field(default=10.0, ge=0)
+    recency_half_life: float | None = Field(default=None, gt=0)
 
 
 class ItemKNN(ClosedForm):
@@ -52,8 +56,9 @@ class ItemKNN(ClosedForm):
         columns = x.tocsc()
         norms = np.sqrt(np.bincount(x.indices, weights=x.data, minlength=self.n_items))
         kept = self.neighbours.shape[1]
-        for begin in range(0, self.n_items, BLOCK):
-            part = slice(begin, min(begin + BLOCK, self.n_items))
+        size = max(1, BLOCK_VALUES // self.n_items)
+        for begin in range(0, self.n_items, size):
+            part = slice(begin, min(begin + size, self.n_items))
             counts = (columns[:, part].T @ x).toarray()  # (block, N)
             scale = np.outer(norms[part], norms) + self.config.shrink
             cosine = np.divide(counts, scale, out=np.zeros_like(scale), where=scale > 0).astype(np.float32)

@@ -23,16 +23,16 @@ class LightGCNConfig(VectorConfig):
     """Settings of LightGCN: how often vectors are passed to neighbours, and the spread of the first ones."""
 
     model: Literal["lightgcn"] = "lightgcn"
-    layers: int = Field(2, ge=1)
-    init_std: float = Field(0.1, gt=0)
+    layers: int = Field(default=2, ge=1)
+    init_std: float = Field(default=0.1, gt=0)
 
 
 class LightGCN(DotProductModel):
     """The mean of 0 to `layers` rounds of symmetrically normalised neighbour averages; score = u . v + b.
 
-    Source: He et al., LightGCN, SIGIR 2020, eq. 3, 4 and 6, with equal weights for the layers. Deviation: an item
-    bias. The graph holds training interactions only; it is used in training, while serving reads smoothed
-    vectors that are kept as a buffer, so the graph isn't needed there.
+    Source: He et al., LightGCN, SIGIR 2020, eq. 3, 4 and 6, with equal weights for the layers. Deviation: an
+    item bias. The graph holds training interactions only; it is used in training, while serving reads
+    smoothed vectors that are kept as a buffer, so the graph isn't needed there.
     """
 
     reads_histories = False
@@ -47,7 +47,11 @@ class LightGCN(DotProductModel):
         self._current: Tensor | None = None
 
     def batches(
-        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+        self,
+        train: Interactions,
+        supervision: Supervision,
+        batch_size: int,
+        disliked: Interactions | None = None,
     ) -> Batches:
         """Whole users, or interactions; also takes the graph from `train`."""
         self._graph = _normalised_graph(train).to(self.first.device)
@@ -61,6 +65,7 @@ class LightGCN(DotProductModel):
     def train(self, mode: bool = True) -> LightGCN:
         """Switch between training, which smooths anew for each batch, and serving, which keeps the result."""
         if not mode and self._graph is not None:
+            self._current = None
             with torch.no_grad():
                 self.smoothed.copy_(self._smooth())
         super().train(mode)
@@ -74,7 +79,7 @@ class LightGCN(DotProductModel):
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32: with gradients after `encode`, as served otherwise."""
-        vectors = self._current if self.training and self._current is not None else self.smoothed
+        vectors = self.smoothed if self._current is None else self._current
         return vectors[self.n_users :]
 
     def serving_state(self) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ class MatrixFactorizationConfig(VectorConfig):
     """
 
     model: Literal["matrix_factorization"] = "matrix_factorization"
-    init_std: float = Field(0.1, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    init_std: float = Field(default=0.1, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 def user_batches(
@@ -50,7 +50,11 @@ class MatrixFactorization(DotProductModel):
         self.dropout = nn.Dropout(config.dropout)
 
     def batches(
-        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+        self,
+        train: Interactions,
+        supervision: Supervision,
+        batch_size: int,
+        disliked: Interactions | None = None,
     ) -> Batches:
         """Whole users, or interactions."""
         return user_batches(train, supervision, batch_size, disliked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 import torch
@@ -30,7 +31,7 @@ AnyModelConfig: TypeAlias = Annotated[
     Field(discriminator="model"),
 ]
 
-_CLASSES: dict[type[ModelConfig], type[Model]] = {
+_CLASSES: dict[type[ModelConfig], Callable[..., Model]] = {
     PopularityConfig: Popularity,
     ItemKNNConfig: ItemKNN,
     EASEConfig: EASE,
@@ -50,5 +51,4 @@ def build(config: ModelConfig, n_users: int, n_items: int, *, seed: int) -> Mode
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(seed, "weights"))
-        make: type[Model] = _CLASSES[type(config)]
-        return make(config, n_users, n_items)  # type: ignore[arg-type]
+        return _CLASSES[type(config)](config, n_users, n_items)

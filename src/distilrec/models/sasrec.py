@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -17,21 +17,31 @@ __all__ = ["SASRec", "SASRecConfig"]
 class SASRecConfig(SequenceConfig):
     """Settings of SASRec.
 
-    layers, heads: of the Transformer. feed_forward: width of its inner layer, in multiples of D.
+    layers, heads: of the Transformer; embedding_size must be a multiple of heads. feed_forward: width of its
+    inner layer, in multiples of D.
     """
 
     model: Literal["sasrec"] = "sasrec"
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    feed_forward: int = Field(2, ge=1)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> SASRecConfig:
+        if self.embedding_size % self.heads:
+            raise ValueError(
+                f"{self.heads} heads can't share an embedding_size of {self.embedding_size} evenly"
+            )
+        return self
 
 
 class SASRec(SequenceModel):
     """Self-attention over the last L items; score = state . v + b, with the input's item vectors.
 
-    Source: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Deviations: a learned bias per head
-    and distance instead of position vectors, so that prefixes share a pass; normalisation before each
-    sublayer and after the last; GELU; the loss is chosen (the paper's is `bce` with one negative); an item bias.
+    Source: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Deviations: a learned bias
+    per head and distance instead of position vectors, so that prefixes share a pass; normalisation before each
+    sublayer and after the last; GELU; the loss is chosen (the paper's is `bce` with one negative); an item
+    bias; no dropout of attention weights.
     """
 
     def __init__(self, config: SASRecConfig, n_users: int, n_items: int) -> None:
@@ -69,7 +79,8 @@ class _Block(nn.Module):
         """(b, L, D) -> (b, L, D)."""
         b, length, width = x.shape
         qkv: Tensor = self.queries_keys_values(self.norm_attention(x))
-        q, k, v = qkv.view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # (b, H, L, D/H)
+        split = qkv.view(b, length, 3, self.heads, width // self.heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4)  # (b, H, L, D/H) each
         attended = scaled_dot_product_attention(
             q, k, v, attn_mask=distance_mask(self.distance_bias, length), dropout_p=0.0
         )

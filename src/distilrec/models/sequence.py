@@ -22,13 +22,13 @@ PLACES_PER_PASS = 25_600
 class SequenceConfig(VectorConfig):
     """Settings of models that read histories.
 
-    history_length: L, how many of the last items are read. dropout: share of each vector's values that is dropped
-    in training. init_std: standard deviation of the first item vectors.
+    history_length: L, how many of the last items are read. dropout: share of each vector's values that is
+    dropped in training. init_std: standard deviation of the first item vectors.
     """
 
-    history_length: int = Field(50, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    init_std: float = Field(0.02, gt=0)
+    history_length: int = Field(default=50, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    init_std: float = Field(default=0.02, gt=0)
 
 
 class SequenceModel(DotProductModel):
@@ -48,10 +48,15 @@ class SequenceModel(DotProductModel):
         """(b, L, D) states of histories (b, L) int64, padded on the right with -1."""
 
     def batches(
-        self, train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None = None
+        self,
+        train: Interactions,
+        supervision: Supervision,
+        batch_size: int,
+        disliked: Interactions | None = None,
     ) -> Batches:
         """Windows of histories."""
-        return SequenceBatches(train, self.history_length, batch_size, supervision.recency_half_life, disliked)
+        half_life = supervision.recency_half_life
+        return SequenceBatches(train, self.history_length, batch_size, half_life, disliked)
 
     def encode(self, batch: Batch) -> Tensor:
         """(P, D)."""
@@ -83,7 +88,7 @@ class SequenceModel(DotProductModel):
         per_pass = max(1, PLACES_PER_PASS // int(read.lengths.max()))
         for begin in range(0, len(passes), per_pass):
             states = self.states(self._left_aligned(read[begin : begin + per_pass]))
-            chosen = (owner >= begin) & (owner < begin + per_pass)
+            chosen = slice(*np.searchsorted(owner, [begin, begin + per_pass]))
             rows = self.tensor(owner[chosen] - begin), self.tensor(place[chosen])
             hidden[self.tensor(asked[chosen])] = states[rows]
         return hidden

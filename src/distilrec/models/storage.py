@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.cluster.vq import kmeans2
@@ -25,6 +24,7 @@ __all__ = ["Precision", "load_model", "quantize_", "save_model"]
 
 Precision: TypeAlias = Literal["float32", "float16", "int8", "pq"]
 
+FORMAT = 1
 SETTINGS, WEIGHTS = "model.json", "model.safetensors"
 # A matrix of fewer values gains nothing from codes and loses more than most.
 SMALLEST_CODED = 1024
@@ -35,19 +35,19 @@ def save_model(model: Model, folder: Path, precision: Precision = "float32") -> 
     """Write a model into `folder` and return the bytes of its weights file.
 
     precision: of the numbers on disk; what `load_model` gives back is rounded accordingly.
-    float16: all. int8: matrices of at least 1024 values as one signed byte per value with a float16 scale per row
-    (largest magnitude / 127), the rest float16. pq: item vectors as product-quantised codes, one byte for four
-    dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
+    float16: all. int8: matrices of at least 1024 values as one signed byte per value with a float16 scale per
+    row (largest magnitude / 127), the rest float16. pq: item vectors as product-quantised codes, one byte for
+    four dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = _encode(model.serving_state(), precision)
     partial = folder / f"{WEIGHTS}.partial"
     save_file(tensors, partial)
-    os.replace(partial, folder / WEIGHTS)
-    settings = {"format": 1, "precision": precision, **_describe(model)}
+    partial.replace(folder / WEIGHTS)
+    settings = {"format": FORMAT, "precision": precision, **_describe(model)}
     partial = folder / f"{SETTINGS}.partial"
     partial.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    os.replace(partial, folder / SETTINGS)
+    partial.replace(folder / SETTINGS)
     return (folder / WEIGHTS).stat().st_size
 
 
@@ -55,9 +55,11 @@ def load_model(folder: Path) -> Model:
     """Read a model that `save_model` wrote; raises ArtefactError on a damaged or foreign one."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        if settings["format"] != FORMAT:
+            raise ValueError(f"it has format {settings['format']}, this version reads {FORMAT}")
         model = _make(settings)
         _restore(model, load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ArtefactError(f"The model in {folder} can't be read: {error}; train it again") from error
     model.eval()
     return model
@@ -93,7 +95,7 @@ def _make(settings: Mapping[str, Any]) -> Model:
 
 
 def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
-    """The tensors as they go to disk; a coded one becomes several, its name followed by ':' and what it is."""
+    """The tensors as on disk; a coded one becomes several, its name followed by ':' and what it is."""
     encoded: dict[str, Tensor] = {}
     for name, value in state.items():
         tensor = value.detach().cpu().contiguous()
@@ -130,7 +132,9 @@ def _restore(model: Model, encoded: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in expected.items():
             if target.shape != state[name].shape:
-                raise ValueError(f"{name}: expected shape {tuple(target.shape)}, found {tuple(state[name].shape)}")
+                raise ValueError(
+                    f"{name}: expected shape {tuple(target.shape)}, found {tuple(state[name].shape)}"
+                )
             target.copy_(state[name])
 
 
@@ -141,7 +145,8 @@ def _product_quantize(vectors: Tensor) -> dict[str, Tensor]:
     n_codes = min(PQ_CODES, len(vectors))
     groups = np.split(padded, padded.shape[1] // PQ_DIMENSIONS, axis=1)
     books, codes = zip(
-        *(kmeans2(group, n_codes, iter=25, minit="++", rng=np.random.default_rng(0)) for group in groups), strict=True
+        *(kmeans2(group, n_codes, iter=25, minit="++", rng=np.random.default_rng(0)) for group in groups),
+        strict=True,
     )
     return {
         "codes": torch.from_numpy(np.stack(codes, axis=1).astype(np.uint8)),

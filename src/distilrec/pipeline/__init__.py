@@ -1,7 +1,20 @@
 """A recipe's run: its stages, each run once, and the report made of them."""
 
 from distilrec.pipeline.plan import Plan
-from distilrec.pipeline.run import explain, run
+from distilrec.pipeline.run import explain, forecast_labels, report_again, run, run_part
 from distilrec.pipeline.runner import Progress
+from distilrec.pipeline.smallest import Limits, find_smallest
+from distilrec.pipeline.tuning import tune
 
-__all__ = ["Plan", "Progress", "explain", "run"]
+__all__ = [
+    "Limits",
+    "Plan",
+    "Progress",
+    "explain",
+    "find_smallest",
+    "forecast_labels",
+    "report_again",
+    "run",
+    "run_part",
+    "tune",
+]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from distilrec.distillation import DistillationConfig
-from distilrec.models import EASEConfig, SequenceConfig
+from distilrec.models import SequenceConfig
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.tasks import (
     FitMember,
@@ -19,7 +18,7 @@ from distilrec.pipeline.tasks import (
     Truncate,
     WeighTeacher,
 )
-from distilrec.recipe import Alone, Distilled, Recipe, Student
+from distilrec.recipe import Alone, Recipe, Student
 from distilrec.rng import child_seed
 
 __all__ = ["ALONE", "DISTILLED", "TEACHER", "Arm", "Plan"]
@@ -180,17 +179,38 @@ class Plan:
         width: int | None = None,
     ) -> Arm:
         student = student or self.recipe.student
-        tasks = []
-        for number in range(seeds or self.recipe.evaluation.seeds):
-            seed = child_seed(self.recipe.seed, "student", number)
-            parents = (self.data, *([] if labels is None else [labels.stage]))
-            stage = Stage(
-                f"{name} {number}", _settings(settings, student=_settings(student), seed=seed, transform=transform), parents
+        numbers = tuple(range(seeds or self.recipe.evaluation.seeds))
+        tasks = tuple(
+            self.student_task(
+                f"{name} {number}",
+                settings,
+                child_seed(self.recipe.seed, "student", number),
+                labels=labels,
+                transform=transform,
+                student=student,
             )
-            tasks.append(
-                TrainStudent(stage, student, settings, seed, None if labels is None else labels.stage, transform)
-            )
-        return Arm(name, role, method, tuple(range(len(tasks))), tuple(tasks), student, width)
+            for number in numbers
+        )
+        return Arm(name, role, method, numbers, tasks, student, width)
+
+    def student_task(
+        self,
+        name: str,
+        settings: Alone,
+        seed: int,
+        *,
+        labels: RecordLabels | None,
+        transform: Transform = "none",
+        student: Student | None = None,
+    ) -> TrainStudent:
+        """Train the recipe's student, or another, with these settings; without labels it is trained alone."""
+        student = student or self.recipe.student
+        if settings.dropout is not None:
+            model = student.model.model_copy(update={"dropout": settings.dropout})
+            student = student.model_copy(update={"model": model})
+        content = _settings(settings, student=_settings(student), seed=seed, transform=transform)
+        stage = Stage(name, content, (self.data, *([] if labels is None else [labels.stage])))
+        return TrainStudent(stage, student, settings, seed, None if labels is None else labels.stage, transform)
 
     def test(self, trained: Task) -> TestModel:
         """The test of a trained model."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from distilrec.bundle import Bundle
-from distilrec.data import Prepared
-from distilrec.pipeline.plan import DISTILLED, Plan
+from distilrec.data import Prepared, final_queries, prefix_queries
+from distilrec.errors import ArtefactError
+from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.stages import STAGES, Store
-from distilrec.pipeline.tasks import Context
-from distilrec.recipe import Recipe, write_recipe
+from distilrec.pipeline.tasks import Context, Task
+from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
+from distilrec.soft_labels import RecordConfig, forecast
 
-__all__ = ["explain", "plan_of", "run"]
+__all__ = ["explain", "forecast_labels", "plan_of", "report_again", "run", "run_part"]
 
 
 def run(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: Progress) -> Report:
@@ -33,6 +36,47 @@ def run(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: Progres
         out / "bundle", precision=recipe.student.precision
     )
     return report
+
+
+def run_part(
+    recipe: Recipe, out: Path, what: str, *, jobs: int | None = None, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Run the stages up to `what`, and return what each said.
+
+    what: `teacher`, `soft labels`, `distilled student`, or `test` (of the three main arms).
+    """
+    context, plan = plan_of(recipe, out)
+    main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED)]
+    wanted: list[Task] = [*plan.members, plan.teacher]
+    if what != TEACHER:
+        wanted.append(plan.labels)
+    if what == DISTILLED:
+        wanted += main[-1].trained
+    if what == "test":
+        wanted += [task for arm in main for trained in arm.trained for task in (trained, plan.test(trained))]
+    run_tasks(wanted, context.store, recipe.data, jobs=jobs, progress=progress)
+    shown = [task for task in wanted if task.stage.name.startswith(what)]
+    return {task.stage.name: context.store.result(task.stage) for task in shown}
+
+
+def report_again(out: Path) -> Report:
+    """Make the report of a finished run again. Raises ArtefactError where stages are missing."""
+    context, plan = plan_of(read_recipe(out / "recipe.yaml"), out)
+    missing = [task.stage.name for task in plan.tasks if not context.store.done(task.stage)]
+    if missing:
+        raise ArtefactError(f"{out}: {len(missing)} stages aren't done, such as {missing[0]!r}; run the recipe again")
+    report = make_report(plan, context)
+    write(report, out)
+    return report
+
+
+def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
+    """How many queries will be recorded, and in how many bytes."""
+    context, plan = plan_of(recipe, out)
+    train, length = context.prepared.split.train, plan.labels.history_length
+    n_queries = len((final_queries(train) if length is None else prefix_queries(train, length))[1])
+    config = RecordConfig(**recipe.record.model_dump(exclude={"queries"}))
+    return {"queries": n_queries, "bytes": forecast(config, n_queries, train.n_items, None)}
 
 
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:

@@ -58,20 +58,20 @@ def encode_block(
     """
     left = (scores > -torch.inf).sum(1)  # (B,): items that may be recommended
     best = scores.amax(1).masked_fill(left == 0, 0.0)
-    columns: dict[str, Tensor] = {}
+    columns = {
+        "log_sum_exp": _log_sum_exp(scores, best, layout.temperatures).masked_fill(left[:, None] == 0, 0.0)
+    }
     if layout.kind == "full":
         columns["scores"] = scores
-        rest = scores
     else:
         values, items = top_k(scores, layout.k)
         columns |= {"scores": values, "items": items.masked_fill(values == -torch.inf, -1)}
-        rest = scores.scatter(1, items, -torch.inf)
-    sums = [(scores / temperature).logsumexp(1) for temperature in layout.temperatures]
-    columns["log_sum_exp"] = torch.stack([s.masked_fill(left == 0, 0.0) for s in sums], dim=1)
-    if layout.tail > 0:
-        columns["tail_items"], columns["tail_probability"] = _sample(rest, layout.tail, rng)
-        drawn = columns["tail_items"]
-        columns["tail_scores"] = rest.gather(1, drawn.clamp(min=0)).masked_fill(drawn < 0, -torch.inf)
+        if layout.tail > 0:
+            rest, left = scores.scatter(1, items, -torch.inf), (left - layout.k).clamp(min=0)
+            drawn = _sample(rest, left, layout.tail, rng)
+            sampled = rest.gather(1, drawn.clamp(min=0)).masked_fill(drawn < 0, -torch.inf)
+            probability = (layout.tail / left.clamp(min=1)).clamp(max=1.0)
+            columns |= {"tail_items": drawn, "tail_scores": sampled, "tail_probability": probability}
     if states is not None:
         columns["hidden"] = states
     arrays = {name: column.cpu().numpy() for name, column in columns.items()}
@@ -80,20 +80,31 @@ def encode_block(
     return arrays
 
 
-def _sample(rest: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draw `size` items per row of `rest` (B, N), uniformly and without replacement, from those above -inf.
+def _log_sum_exp(scores: Tensor, best: Tensor, temperatures: tuple[float, ...]) -> Tensor:
+    """(B, G): log sum exp(score / temperature), in one buffer; best: (B,), the row's maximum."""
+    shifted = scores - best.unsqueeze(1)
+    buffer = torch.empty_like(shifted)
+    sums = [torch.mul(shifted, 1.0 / t, out=buffer).exp_().sum(1).log() + best / t for t in temperatures]
+    return torch.stack(sums, dim=1)
 
-    Returns items (B, size), ascending, -1 behind the last where there are fewer, and the probability (B,) of
-    each of them to be drawn.
+
+def _sample(rest: Tensor, left: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """(B, size): items drawn uniformly and without replacement from those of each row of `rest` above -inf.
+
+    rest: (B, N). left: (B,), how many such items there are. Items are in ascending order, with -1 behind the
+    last where there are fewer than `size`.
+    One random order of all items serves the block: a row takes the first free items from a place of its own
+    on, which looks at few items instead of N. Rows of one block aren't independent; each of them is uniform.
     """
-    n_items = rest.shape[1]
-    keys = torch.from_numpy(rng.random(rest.shape, dtype=np.float32)).to(rest.device)
-    keys = keys.masked_fill(rest == -torch.inf, 2.0)
-    lowest, items = keys.topk(size, largest=False)
-    items = items.masked_fill(lowest == 2.0, n_items).sort(dim=1).values
-    left = (rest > -torch.inf).sum(1)
-    probability = (size / left.clamp(min=1)).clamp(max=1.0)
-    return items.masked_fill(items == n_items, -1), probability
+    n_rows, n_items = rest.shape
+    order = torch.from_numpy(rng.permutation(n_items)).to(rest.device)
+    first = torch.from_numpy(rng.integers(0, n_items, (n_rows, 1))).to(rest.device)
+    length = min(n_items, n_items - int(left.min()) + size)
+    items = order[(first + torch.arange(length, device=rest.device)) % n_items]  # (B, length)
+    free = rest.gather(1, items) > -torch.inf
+    chosen = free & (free.cumsum(1) <= size)
+    items = items.masked_fill(~chosen, n_items).sort(dim=1).values[:, :size]
+    return items.masked_fill(items == n_items, -1)
 
 
 def _halve(arrays: dict[str, NDArray[Any]], best: NDArray[np.float32]) -> None:

@@ -1,0 +1,108 @@
+"""What every benchmark says beside its figures: which code, which machine, which versions, when."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from distilrec.report.schema import Environment
+
+__all__ = ["PACKAGES", "RESULTS", "ROOT", "commit", "machine", "versions", "write_result"]
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = ("distilrec", "numpy", "polars", "scipy", "torch")
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, memory, system and GPU, in one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = f"{platform.system()} {platform.release()}"
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {system}, {_gpu()}"
+
+
+def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Python's version and those of installed packages.
+
+    >>> sorted(versions(["numpy"]))
+    ['numpy', 'python']
+    """
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def commit() -> str:
+    """The commit that is checked out, followed by "-changed" where files other than results differ from it."""
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
+    return _git("rev-parse", "HEAD") + ("-changed" if changed else "")
+
+
+def write_result(
+    name: str,
+    command: str,
+    figures: Mapping[str, float],
+    detail: Mapping[str, JsonValue],
+    *,
+    environment: Environment | None = None,
+    folder: Path = RESULTS,
+) -> Path:
+    """Write NAME.json, atomically, and return its path.
+
+    command: what repeats the measurement. figures: what the benchmark is asked for; finite, or ValueError is raised.
+    detail: every run behind the figures. environment: where the measurement was made, if not in this process now.
+    """
+    measured = environment or Environment(
+        versions=versions(),
+        machine=machine(),
+        seed=0,
+        command=command,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+    )
+    content = {
+        "name": name,
+        "command": command,
+        "commit": measured.commit,
+        "date": measured.date,
+        "machine": measured.machine,
+        "versions": measured.versions,
+        "figures": dict(figures),
+        "detail": dict(detail),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    """The name of the processor; Linux keeps it where `platform` doesn't look."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    if shutil.which("nvidia-smi") is None:
+        return "no GPU"
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    names = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split("\n")
+    return ", ".join(name for name in names if name) or "no GPU"

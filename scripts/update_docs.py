@@ -1,0 +1,138 @@
+"""Write the measured numbers into README and docs: `python scripts/update_docs.py [--check]`.
+
+A region looks like this, and what stands between its marks is replaced:
+
+    <!-- begin:results -->
+    <!-- end:results -->
+
+With --check nothing is written, and a file that would change makes the exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distilrec.report.numbers import count, interval, milliseconds, seconds, size
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = re.compile(r"(<!-- begin:(?P<name>[a-z-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
+MARK = re.compile(r"<!-- (begin|end):")
+METRIC = "ndcg@10"
+ROLES = ("teacher", "student_alone", "distilled_student")
+
+ENGLISH = {
+    "head": ("Data", "Model", "NDCG@10 [95 % interval]", "Parameters", "Weights", "One query"),
+    "teacher": "teacher",
+    "student_alone": "student alone",
+    "distilled_student": "**distilled student**",
+    "none": "No result has been measured yet.",
+    "source": "Measured by `{command}` on {machine}; commit {commit}, {date}.",
+    "time": "From an empty folder to the report: {time}.",
+}
+CHINESE = {
+    "head": ("数据", "模型", "NDCG@10 [95 % 置信区间]", "参数量", "权重大小", "单次查询"),
+    "teacher": "教师",
+    "student_alone": "单独训练的学生",
+    "distilled_student": "**蒸馏后的学生**",
+    "none": "尚无测量结果。",
+    "source": "测量命令：`{command}`；机器：{machine}；提交：{commit}；日期：{date}。",
+    "time": "从空目录到生成报告：{time}。",
+}
+SHOWN = ("quickstart", "movielens_1m")
+
+Words = Mapping[str, Any]
+Result = Mapping[str, Any]
+
+
+def results_table(results: Mapping[str, Result], words: Words) -> str:
+    """Teacher, student alone and distilled student of each recipe whose result is committed."""
+    found = [results[name] for name in SHOWN if name in results]
+    if not found:
+        return f"{words['none']}\n"
+    head = [_row(words["head"]), _row(["---"] * len(words["head"]))]
+    rows = [_row(_arm(result, role, words)) for result in found for role in ROLES]
+    notes = [_note(result, words) for result in found]
+    return "\n".join([*head, *rows, "", *notes]) + "\n"
+
+
+RENDERERS = {"results": results_table}
+
+
+def updated(text: str, results: Mapping[str, Result], words: Words) -> str:
+    """The text with its regions filled; ValueError on a mark without its other half and on unknown names.
+
+    >>> updated("a\\n<!-- begin:results -->\\nold\\n<!-- end:results -->\\nb", {}, ENGLISH).splitlines()[2]
+    'No result has been measured yet.'
+    """
+    regions = list(REGION.finditer(text))
+    if len(MARK.findall(text)) != 2 * len(regions):
+        raise ValueError("a begin or end mark lacks its other half")
+    unknown = {match["name"] for match in regions} - RENDERERS.keys()
+    if unknown:
+        raise ValueError(f"unknown region {min(unknown)!r}; known are {sorted(RENDERERS)}")
+    return REGION.sub(lambda match: match[1] + RENDERERS[match["name"]](results, words) + match[3], text)
+
+
+def main(root: Path, *, check: bool) -> list[str]:
+    """Fill the regions of all files, or with `check` only look; give the names of those that differ."""
+    results = {}
+    for path in sorted((root / "benchmarks" / "results").glob("*.json")):
+        results[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    differing = []
+    for path in [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]:
+        old, name = path.read_text(encoding="utf-8"), str(path.relative_to(root))
+        try:
+            new = updated(old, results, CHINESE if path.name.endswith(".zh-CN.md") else ENGLISH)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if new != old:
+            differing.append(name)
+            if not check:
+                partial = path.with_suffix(".partial")
+                partial.write_text(new, encoding="utf-8")
+                os.replace(partial, path)
+    return differing
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _arm(result: Result, role: str, words: Words) -> list[str]:
+    detail = result["detail"]
+    arm = next(arm for arm in detail["arms"] if arm["role"] == role)
+    quality, latency = arm["metrics"][METRIC], arm["latency_ms"]
+    return [
+        detail["data"]["name"],
+        f"{words[role]} ({arm['model']})",
+        interval(quality["mean"], quality["ci95"]),
+        count(arm["parameters"]),
+        size(arm["bytes"]),
+        "" if latency is None else milliseconds(latency["p50"]),
+    ]
+
+
+def _note(result: Result, words: Words) -> str:
+    commit = (result["commit"] or "?")[:10]
+    about = {**result, "commit": commit, "date": result["date"][:10]}
+    text = f"{result['detail']['data']['name']}: {words['source'].format(**about)}"
+    total = result["figures"].get("seconds_total")
+    return text if total is None else f"{text} {words['time'].format(time=seconds(total))}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the measured numbers into README and docs.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
+    arguments = parser.parse_args()
+    found = main(ROOT, check=arguments.check)
+    if found and arguments.check:
+        sys.exit(
+            f"{', '.join(found)}: not as benchmarks/results/ has it; run `make docs` and commit what it writes"
+        )

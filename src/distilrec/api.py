@@ -1,0 +1,58 @@
+"""The few calls that most programs need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distilrec.bundle import Bundle
+from distilrec.data import Columns, DataConfig, guess, load
+from distilrec.data.files import open_frame
+from distilrec.pipeline import run as run_recipe
+from distilrec.recipe import Recipe, read_recipe, recipe_for
+from distilrec.report import Report
+
+__all__ = ["fit", "from_pretrained", "run"]
+
+
+class _Quiet:
+    """Shows nothing."""
+
+    def begin(self, to_do: int, done: int) -> None:
+        """Nothing."""
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None:
+        """Nothing."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Nothing."""
+
+
+def run(recipe: Recipe | str | Path, out: str | Path, *, jobs: int | None = None) -> Report:
+    """Run a recipe into the folder `out` and return its report; what is done already is kept.
+
+    jobs: processes at once, by default one per core. They are started anew: a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+    """
+    content = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    return run_recipe(content, Path(out), jobs=jobs, progress=_Quiet())
+
+
+def fit(data: Any, out: str | Path, *, columns: Columns | None = None, jobs: int | None = None) -> Bundle:
+    """Distil a student from a log with the recipe that `distilrec init` would write, and return it.
+
+    data: any DataFrame, or a file. columns: guessed where not given. Everything, the report too, goes to `out`.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = Path(data) if isinstance(data, str | Path) else folder / "data.parquet"
+    if not isinstance(data, str | Path):
+        open_frame(data, "data").frame.sink_parquet(source)
+    config = DataConfig(source=str(source), columns=columns) if columns else guess(source).config
+    run(recipe_for(config, load(config)), folder, jobs=jobs)
+    return from_pretrained(folder / "bundle")
+
+
+def from_pretrained(folder: str | Path) -> Bundle:
+    """Read a bundle: the distilled student of a run lies in OUT/bundle."""
+    return Bundle.from_pretrained(folder)

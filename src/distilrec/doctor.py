@@ -1,0 +1,174 @@
+"""What is installed and at hand, what is missing, and what that costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilrec.data import NAMED_SETS
+from distilrec.data.named import data_homes
+
+__all__ = ["Check", "examine"]
+
+_CORE = "everything: DistilRec does not start"
+_TRAIN = {
+    "jinja2": ("report.html", "no run can write its report"),
+    "optuna": ("tuning", "settings can't be searched for"),
+    "scipy": ("significance tests, product quantisation", "no run can compare its arms"),
+    "torch": ("training, recording and evaluating models", "nothing can be trained or distilled"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that DistilRec needs or can use.
+
+    found: its version or what it is, None where it is missing. needed_for, without: what it serves, and what is lost
+    without it. install: the line that brings it.
+    """
+
+    name: str
+    found: str | None
+    needed_for: str
+    without: str
+    install: str
+
+
+def examine() -> list[Check]:
+    """Look at Python, packages, the machine and the data folders; nothing is written.
+
+    Of packages only the metadata is read, but for torch, which is imported: whether it works and sees a GPU can't be
+    told otherwise.
+    """
+    return [_python(), *_packages(), _torch(), _processor(), _memory(), *_data_home(), *_named_sets()]
+
+
+def _python() -> Check:
+    return Check("Python", platform.python_version(), "everything", _CORE, "apt-get install python3.11")
+
+
+def _packages() -> list[Check]:
+    """Each requirement of the core and of the extra `train`, as our own metadata name it."""
+    try:
+        requirements = importlib.metadata.requires("distilrec") or []
+    except importlib.metadata.PackageNotFoundError:
+        without = "its requirements aren't known, and the command `distilrec` is missing"
+        return [Check("distilrec", None, "everything", without, "pip install 'distilrec[train]'")]
+    return [check for text in requirements if (check := _package(text)) is not None]
+
+
+def _package(requirement: str) -> Check | None:
+    """Such as `torch>=2.4; extra == 'train'`; None for requirements of other extras."""
+    needed, _, marker = (part.strip() for part in requirement.partition(";"))
+    name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
+    if marker == "":
+        return Check(needed, _version(name), "the core", _CORE, f"pip install '{needed}'")
+    if re.fullmatch(r"extra\s*==\s*['\"]train['\"]", marker) is None:
+        return None
+    needed_for, without = _TRAIN.get(name.lower(), ("training", "some of training can't run"))
+    return Check(needed, _version(name), needed_for, without, "pip install 'distilrec[train]'")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _torch() -> Check:
+    """Which build of torch there is, and what it can compute on."""
+    needed_for, without = "training at speed", "training on the CPU is many times slower for large teachers"
+    install = "pip install torch, with the --index-url that pytorch.org names for your GPU"
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        return Check("PyTorch's device", None, needed_for, f"torch can't be imported: {error}", install)
+    if torch.cuda.is_available():
+        found = f"GPU: {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    elif torch.version.cuda:
+        found = f"CPU, though this build is for CUDA {torch.version.cuda}: no GPU was found"
+    else:
+        found = "CPU, a build without CUDA"
+    speed = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    return Check("PyTorch's device", f"{found} ({speed})", needed_for, without, install)
+
+
+def _processor() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = f"{platform.machine()}, {cores} cores for this process"
+    return Check("Processor", found, "running stages beside each other", "stages run one by one", "")
+
+
+def _memory() -> Check:
+    """All memory, and what is free of it where Linux says so."""
+    found = None
+    if hasattr(os, "sysconf"):
+        found = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    about = Path("/proc/meminfo")
+    free = (
+        re.search(r"MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii")) if about.exists() else None
+    )
+    if free is not None:
+        found = f"{found}, {int(free[1]) / 2**20:.1f} GiB of it free"
+    return Check(
+        "Memory", found, "logs, and models of all users and items", "how much there is isn't known", ""
+    )
+
+
+def _data_home() -> list[Check]:
+    """The folder into which named sets are fetched, and the disk under it."""
+    checks = []
+    given = os.environ.get("DISTILREC_DATA")
+    if given and not Path(given).is_dir():
+        checks.append(
+            Check(
+                "DISTILREC_DATA",
+                None,
+                "data sets of your own, by name",
+                f"{given} isn't a folder, so nothing is looked for there",
+                f"mkdir -p {given}",
+            )
+        )
+    homes = data_homes()
+    writable = [home for home in homes if os.access(_existing(home), os.W_OK)]
+    home = writable[0] if writable else homes[-1]
+    place = Check(
+        "Data folder",
+        str(home) if writable else None,
+        "keeping named data sets",
+        f"{home} can't be written, so named sets can't be fetched",
+        "export DISTILREC_DATA=FOLDER, an existing one that you may write",
+    )
+    free = f"{shutil.disk_usage(_existing(home)).free / 1e9:.1f} GB free"
+    return [
+        *checks,
+        place,
+        Check("Disk of the data folder", free, "named data sets", "they can't be kept", ""),
+    ]
+
+
+def _existing(path: Path) -> Path:
+    """The path, or its nearest parent that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _named_sets() -> list[Check]:
+    homes = data_homes()
+    return [
+        Check(
+            f"Data set {name}",
+            next(
+                (str(home / name) for home in homes if (home / name / "interactions.parquet").is_file()), None
+            ),
+            f"recipes with `source: {name}`",
+            "it is fetched when it is first used, which needs the network once",
+            f'python -c "from distilrec.data import DataConfig, load; load(DataConfig(source={name!r}))"',
+        )
+        for name in NAMED_SETS
+    ]

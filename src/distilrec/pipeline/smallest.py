@@ -1,0 +1,106 @@
+"""The smallest student that will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilrec.errors import RecipeError
+from distilrec.evaluation import cost
+from distilrec.models import Precision
+from distilrec.pipeline.plan import Plan
+from distilrec.pipeline.run import plan_of
+from distilrec.pipeline.runner import Progress, run_tasks
+from distilrec.pipeline.tasks import Context, TrainStudent
+from distilrec.ranking import evaluate
+from distilrec.recipe import Recipe
+from distilrec.rng import child_seed
+
+__all__ = ["Limits", "find_smallest"]
+
+WIDTHS = (4, 8, 16, 32, 64)
+PRECISIONS: tuple[Precision, ...] = ("pq", "int8", "float16", "float32")
+LATENCY_QUERIES = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """keep: least share of the teacher's validation NDCG@10. bytes: of the weights file. ms: median per query."""
+
+    keep: float | None
+    bytes: int | None
+    ms: float | None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    recipe: Recipe
+    kept: float
+    bytes: int
+    ms: float
+
+    def meets(self, limits: Limits) -> bool:
+        return (
+            (limits.keep is None or self.kept >= limits.keep)
+            and (limits.bytes is None or self.bytes <= limits.bytes)
+            and (limits.ms is None or self.ms <= limits.ms)
+        )
+
+    def says(self) -> str:
+        width = getattr(self.recipe.student.model, "embedding_size", "?")
+        precision = self.recipe.student.precision
+        return f"width {width} as {precision}: keeps {self.kept:.1%} in {self.bytes:,} bytes and {self.ms:.2f} ms"
+
+
+def find_smallest(
+    recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None = None, progress: Progress
+) -> Recipe:
+    """The recipe with the student of fewest bytes that satisfies all limits on validation.
+
+    Each width (the recipe's `evaluation.widths`, else 4 to 64) is distilled once, with the recipe's settings, at each
+    precision; sizes and latencies are those of the saved model. Without a size among the limits, the smallest that
+    keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
+    """
+    context, plan = plan_of(recipe, out)
+    teacher = [*plan.members, plan.teacher, plan.labels]
+    tasks = [(variant, _task(variant, plan)) for variant in _variants(recipe)]
+    run_tasks([*teacher, *(task for _, task in tasks)], context.store, recipe.data, jobs=jobs, progress=progress)
+    queries, targets = context.prepared.split.queries("validation")
+    best = evaluate(context.model(plan.teacher.stage), queries, targets)["ndcg@10"].mean()
+    candidates = [_measured(variant, task, context, float(best)) for variant, task in tasks]
+    fitting = sorted((c for c in candidates if c.meets(limits)), key=lambda c: (c.bytes, -c.kept))
+    if not fitting:
+        nearest = sorted(candidates, key=lambda c: -c.kept)[:3]
+        raise RecipeError(
+            "No student satisfies all limits on validation. The nearest: "
+            + "; ".join(candidate.says() for candidate in nearest)
+            + ". Loosen a limit, or give the student more widths in evaluation.widths"
+        )
+    return fitting[0].recipe
+
+
+def _variants(recipe: Recipe) -> list[Recipe]:
+    widths = recipe.evaluation.widths or WIDTHS
+    variants = []
+    for width in sorted(set(widths)):
+        for precision in PRECISIONS:
+            model = recipe.student.model.model_copy(update={"embedding_size": width})
+            student = recipe.student.model_copy(update={"model": model, "precision": precision})
+            variants.append(recipe.model_copy(update={"student": student}))
+    return variants
+
+
+def _task(variant: Recipe, plan: Plan) -> TrainStudent:
+    model = variant.student.model
+    name = f"try width {getattr(model, 'embedding_size', 0)} {variant.student.precision}"
+    seed = child_seed(variant.seed, "smallest")
+    return Plan(variant, plan.fingerprint).student_task(name, variant.distilled, seed, labels=plan.labels)
+
+
+def _measured(variant: Recipe, task: TrainStudent, context: Context, teacher: float) -> _Candidate:
+    queries, targets = context.prepared.split.queries("validation")
+    model = context.model(task.stage)
+    quality = float(evaluate(model, queries, targets)["ndcg@10"].mean())
+    size = int(context.store.result(task.stage)["bytes"])
+    milliseconds = cost.latency(model, queries[:LATENCY_QUERIES], repetitions=LATENCY_QUERIES).p50
+    return _Candidate(variant, quality / teacher if teacher else 0.0, size, milliseconds)

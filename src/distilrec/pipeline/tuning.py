@@ -1,0 +1,128 @@
+"""The same search for the student alone and for the distilled student, on validation only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from distilrec.models import SequenceConfig
+from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
+from distilrec.pipeline.run import plan_of
+from distilrec.pipeline.runner import Progress, run_tasks
+from distilrec.pipeline.tasks import TrainStudent
+from distilrec.recipe import Chosen, Recipe
+from distilrec.rng import child_seed
+
+__all__ = ["tune"]
+
+# Seeds of trials differ from those of the arms, so that no arm is reported under a seed that chose its settings.
+TRIAL_SEED = "tuning"
+
+
+def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, progress: Progress) -> Recipe:
+    """Search both arms' settings with `trials` trials each, and return the recipe with the best ones.
+
+    Both arms search learning rate, weight decay, dropout (where the model has it) and the recency half-life of the
+    true labels; the distilled arm also alpha, temperature and tail. More settings share the same number of trials:
+    the student alone is searched more densely, never less. Trials are kept in `out`/tuning.db and count when the
+    search goes on; the search is Optuna's TPE, seeded.
+    """
+    context, plan = plan_of(recipe, out)
+    run_tasks([*plan.members, plan.teacher, plan.labels], context.store, recipe.data, jobs=jobs, progress=progress)
+    chosen: dict[str, Chosen] = {}
+    for arm in (ALONE, DISTILLED):
+        study = _study(out, arm, plan, recipe.seed)
+        done = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+        progress.begin(max(0, trials - done), done)
+        for number in range(done, trials):
+            trial = study.ask()
+            task = _task(plan, arm, trial, number)
+            run_tasks([task], context.store, recipe.data, jobs=1, progress=_Inner(progress, f"{arm}, trial {number}"))
+            result = context.store.result(task.stage)
+            study.tell(trial, max(epoch["validation"] or 0.0 for epoch in result["curve"]))
+            progress.end(f"{arm}, trial {number}", result["seconds"])
+        best = study.best_trial
+        chosen[arm] = Chosen(trials=trials, validation=float(best.value or 0.0), settings=dict(best.params))
+    return _with_settings(recipe, chosen)
+
+
+class _Inner:
+    """Passes on the steps of one trial."""
+
+    def __init__(self, outer: Progress, name: str) -> None:
+        self._outer, self._name = outer, name
+
+    def begin(self, to_do: int, done: int) -> None:
+        """Said already."""
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None:
+        """Under the trial's name."""
+        self._outer.step(self._name, done, of, text)
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Said by the search."""
+
+
+def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
+    """One study per arm, teacher and kind of student; a changed teacher begins another."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    key = plan.labels.stage.key if arm == DISTILLED else plan.data.key
+    model = plan.recipe.student.model
+    name = f"{arm} {model.model} {getattr(model, 'embedding_size', '')} {key}"
+    storage = f"sqlite:///{(out / 'tuning.db').resolve()}"
+    sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm) % 2**32)
+    return optuna.create_study(
+        storage=storage, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True
+    )
+
+
+def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStudent:
+    suggested = _suggest(trial, plan.recipe, distilled=arm == DISTILLED)
+    recipe = _apply(plan.recipe, arm, suggested)
+    seed = child_seed(plan.recipe.seed, TRIAL_SEED)
+    settings = recipe.distilled if arm == DISTILLED else recipe.alone
+    labels = plan.labels if arm == DISTILLED else None
+    return Plan(recipe, plan.fingerprint).student_task(f"trial {arm} {number}", settings, seed, labels=labels)
+
+
+def _suggest(trial: optuna.Trial, recipe: Recipe, *, distilled: bool) -> dict[str, Any]:
+    base = (recipe.distilled if distilled else recipe.alone).training.learning_rate
+    suggested: dict[str, Any] = {
+        "learning_rate": trial.suggest_float("learning_rate", base / 4, base * 4, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
+        "recency_half_life": trial.suggest_categorical("recency_half_life", [None, 10.0, 30.0, 100.0]),
+    }
+    if isinstance(recipe.student.model, SequenceConfig):
+        suggested["dropout"] = trial.suggest_float("dropout", 0.0, 0.4)
+    if distilled:
+        suggested["alpha"] = trial.suggest_categorical("alpha", [0.5, 0.8, 0.95, 1.0])
+        suggested["temperature"] = trial.suggest_categorical("temperature", list(recipe.record.temperatures))
+        suggested["tail"] = trial.suggest_categorical("tail", ["mass", "sampled"])
+    return suggested
+
+
+def _apply(recipe: Recipe, arm: str, settings: dict[str, Any]) -> Recipe:
+    """The recipe with an arm's settings; dropout belongs to that arm's student."""
+    part = recipe.distilled if arm == DISTILLED else recipe.alone
+
+    def taken(*names: str) -> dict[str, Any]:
+        return {name: settings[name] for name in names if name in settings}
+
+    update: dict[str, Any] = {
+        "training": part.training.model_copy(update=taken("learning_rate", "weight_decay")),
+        "supervision": part.supervision.model_copy(update=taken("recency_half_life")),
+        "dropout": settings.get("dropout", part.dropout),
+    }
+    if arm == DISTILLED:
+        mixed = recipe.distilled.distillation.model_copy(update=taken("alpha", "temperature", "tail"))
+        update["distillation"] = mixed
+    return recipe.model_copy(update={"distilled" if arm == DISTILLED else "alone": part.model_copy(update=update)})
+
+
+def _with_settings(recipe: Recipe, chosen: dict[str, Chosen]) -> Recipe:
+    for arm, found in chosen.items():
+        recipe = _apply(recipe, arm, found.settings)
+    return recipe.model_copy(update={"tuned": chosen})
