@@ -1,1 +1,1 @@
-"""Measurements behind the numbers in the docs: `python -m benchmarks.NAME` writes benchmarks/results/NAME.json."""
+"""Measurements behind the numbers in the docs; `python -m benchmarks.NAME` writes results/NAME.json."""

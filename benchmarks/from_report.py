@@ -15,9 +15,10 @@ METRIC = "ndcg@10"
 def figures(report: Report) -> dict[str, float]:
     """What is asked of every distilled student.
 
-    `student_parameters`. `teacher_ndcg@10`. `retention_ndcg@10`: distilled / teacher. `retention_lower95`: lower end
-    of the 95 % interval of distilled / teacher - 1, so that -0.03 says that at most 3 % was lost. `gain_vs_alone`:
-    distilled / alone - 1. `p_value_vs_alone`: of that difference, after Holm's correction over the report's tests.
+    `student_parameters`. `teacher_ndcg@10`. `retention_ndcg@10`: distilled / teacher.
+    `retention_lower95`: lower end of the 95 % interval of distilled / teacher - 1, as `retention_interval` has
+    it; -0.03 says that at most 3 % was lost. `gain_vs_alone`: distilled / alone - 1.
+    `p_value_vs_alone`: of that difference, after Holm's correction over all tests of the report.
     Raises ValueError where the report has no such number.
     """
     if report.metric != METRIC:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -41,7 +41,7 @@ def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that is checked out, followed by "-changed" where files other than results differ from it."""
+    """The commit that is checked out, then "-changed" where files differ that a measurement may depend on."""
     changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
     return _git("rev-parse", "HEAD") + ("-changed" if changed else "")
 
@@ -57,15 +57,16 @@ def write_result(
 ) -> Path:
     """Write NAME.json, atomically, and return its path.
 
-    command: what repeats the measurement. figures: what the benchmark is asked for; finite, or ValueError is raised.
-    detail: every run behind the figures. environment: where the measurement was made, if not in this process now.
+    command: what repeats the measurement. figures: what the benchmark is asked for, by name; all finite, else
+    ValueError. detail: every run behind the figures. environment: where and when the measurement was made, if
+    not by this process now.
     """
     measured = environment or Environment(
         versions=versions(),
         machine=machine(),
         seed=0,
         command=command,
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         commit=commit(),
     )
     content = {
@@ -83,8 +84,7 @@ def write_result(
     path = folder / f"{name}.json"
     partial = path.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return partial.replace(path)
 
 
 def _git(*arguments: str) -> str:

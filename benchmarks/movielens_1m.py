@@ -27,8 +27,8 @@ def main() -> None:
 def further_figures(report: Report) -> dict[str, float]:
     """What is asked of this run beside the common figures.
 
-    `sasrec_ndcg@10`: of the best SASRec among the teacher's members. `parameters_over_best_neural`: of the distilled
-    student over those of the best neural member. `bytes_ratio`: distilled student / teacher.
+    `sasrec_ndcg@10`: of the best SASRec among the teacher's members. `parameters_over_best_neural`: the
+    distilled student's over those of the best neural member. `bytes_ratio`: distilled student / teacher.
     """
     neural = [arm for arm in _members(report) if arm.model in NEURAL]
     sasrec = [arm for arm in neural if arm.model == "SASRec"]

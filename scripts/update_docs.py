@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,7 +96,7 @@ def main(root: Path, *, check: bool) -> list[str]:
             if not check:
                 partial = path.with_suffix(".partial")
                 partial.write_text(new, encoding="utf-8")
-                os.replace(partial, path)
+                partial.replace(path)
     return differing
 
 
@@ -133,6 +132,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     found = main(ROOT, check=arguments.check)
     if found and arguments.check:
-        sys.exit(
-            f"{', '.join(found)}: not as benchmarks/results/ has it; run `make docs` and commit what it writes"
-        )
+        sys.exit(f"{', '.join(found)}: other numbers than in benchmarks/results; run `make docs` and commit it")

@@ -174,9 +174,7 @@ def test_auc_of_a_ranking_equals_scikit_learn(n_items, levels, seed):
     n_seen = rng.integers(0, n_items // 2, 3)
     targets = [row[:n].tolist() for row, n in zip(order, n_targets, strict=True)]
     seen = [row[n : n + m].tolist() for row, n, m in zip(order, n_targets, n_seen, strict=True)]
-    got = evaluate(Table(torch.from_numpy(table)), queries_for(seen), Ragged.from_rows(targets), ["auc"])[
-        "auc"
-    ]
+    got = evaluate(Table(torch.from_numpy(table)), queries_for(seen), Ragged.from_rows(targets), ["auc"])["auc"]
     for row in range(3):
         kept = order[row][: n_targets[row]].tolist() + order[row][n_targets[row] + n_seen[row] :].tolist()
         labels = np.arange(len(kept)) < n_targets[row]

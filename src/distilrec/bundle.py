@@ -137,8 +137,8 @@ class Bundle:
             raise ArtefactError(f"The bundle in {path} can't be read: {error}; export it again") from error
         if card.get("format") != 1 or len(items) != model.n_items:
             raise ArtefactError(
-                f"The bundle in {path} doesn't fit together: format {card.get('format')}, {len(items)} items, a model of "
-                f"{model.n_items}; export it again"
+                f"The bundle in {path} doesn't fit together: format {card.get('format')}, {len(items)} items, "
+                f"a model of {model.n_items}; export it again"
             )
         return cls(model, items, users)
 

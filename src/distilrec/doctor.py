@@ -28,8 +28,8 @@ _TRAIN = {
 class Check:
     """One thing that DistilRec needs or can use.
 
-    found: its version or what it is, None where it is missing. needed_for, without: what it serves, and what is lost
-    without it. install: the line that brings it.
+    found: its version or what it is, None where it is missing. needed_for, without: what it serves, and what
+    is lost without it. install: the line that brings it, empty where none does.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Check:
 def examine() -> list[Check]:
     """Look at Python, packages, the machine and the data folders; nothing is written.
 
-    Of packages only the metadata is read, but for torch, which is imported: whether it works and sees a GPU can't be
-    told otherwise.
+    Of packages only the metadata is read, but for torch, which is imported: whether it works and sees a GPU
+    can't be told otherwise.
     """
     return [_python(), *_packages(), _torch(), _processor(), _memory(), *_data_home(), *_named_sets()]
 
@@ -111,14 +111,10 @@ def _memory() -> Check:
     if hasattr(os, "sysconf"):
         found = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     about = Path("/proc/meminfo")
-    free = (
-        re.search(r"MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii")) if about.exists() else None
-    )
+    free = re.search(r"MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii")) if about.exists() else None
     if free is not None:
         found = f"{found}, {int(free[1]) / 2**20:.1f} GiB of it free"
-    return Check(
-        "Memory", found, "logs, and models of all users and items", "how much there is isn't known", ""
-    )
+    return Check("Memory", found, "logs, and models of all users and items", "how much there is isn't known", "")
 
 
 def _data_home() -> list[Check]:
@@ -163,9 +159,7 @@ def _named_sets() -> list[Check]:
     return [
         Check(
             f"Data set {name}",
-            next(
-                (str(home / name) for home in homes if (home / name / "interactions.parquet").is_file()), None
-            ),
+            next((str(home / name) for home in homes if (home / name / "interactions.parquet").is_file()), None),
             f"recipes with `source: {name}`",
             "it is fetched when it is first used, which needs the network once",
             f'python -c "from distilrec.data import DataConfig, load; load(DataConfig(source={name!r}))"',

@@ -169,8 +169,7 @@ def _blocks(
         expected = (part.stop - part.start, n_items)
         if scores.shape != expected:
             raise ModelError(
-                f"{type(model).__name__}.score: expected shape {expected} (queries, items), "
-                f"given {tuple(scores.shape)}"
+                f"{type(model).__name__}.score: expected shape {expected} (queries, items), given {tuple(scores.shape)}"
             )
         scores = scores.contiguous()
         if filter_seen:

@@ -157,9 +157,7 @@ def _epoch(
     return Epoch(number, losses, validation, time.monotonic() - begin)
 
 
-def _step(
-    state: _State, parts: Mapping[str, Tensor], sums: dict[str, Tensor], config: TrainingConfig
-) -> None:
+def _step(state: _State, parts: Mapping[str, Tensor], sums: dict[str, Tensor], config: TrainingConfig) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     parts["loss"].backward()  # type: ignore[no-untyped-call]
     if config.warmup_steps:
@@ -239,7 +237,5 @@ def _load(state: _State, path: Path) -> None:
         state.best_validation = notes["best_validation"]
         state.epochs = [Epoch(**epoch) for epoch in notes["epochs"]]
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtefactError(
-            f"The checkpoint {path} can't be read ({error}); delete it to train anew"
-        ) from error
+        raise ArtefactError(f"The checkpoint {path} can't be read ({error}); delete it to train anew") from error
     log.info("resumed at epoch %d from %s", len(state.epochs), path)

@@ -34,9 +34,7 @@ def external(dataset, log):
 
 def test_histories_are_in_order_of_time_and_ties_in_order_of_the_file():
     """An unstable sort would change the last item, and so the test set, between runs."""
-    dataset = built(
-        {"user": ["b", "a", "b", "b", "a"], "item": [1, 2, 3, 4, 5], "time": [7, 2, 7, 1, 1]}
-    ).dataset
+    dataset = built({"user": ["b", "a", "b", "b", "a"], "item": [1, 2, 3, 4, 5], "time": [7, 2, 7, 1, 1]}).dataset
     assert external(dataset, dataset.interactions) == [("a", 5), ("a", 2), ("b", 4), ("b", 1), ("b", 3)]
     assert dataset.interactions.times.tolist() == [1, 2, 1, 7, 7]
 

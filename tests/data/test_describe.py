@@ -23,9 +23,7 @@ def test_a_summary_by_hand():
         {"item": ["a", "b", "c"], "title": ["A", "", None], "genres": [["x"], [], None], "n": [1, 2, 3]}
     )
     columns = Columns(user="u", item="i", rating="r", time="t")
-    found = describe(
-        from_dataframe(log, columns, items=items, preparation=Preparation(like_threshold=3)).dataset
-    )
+    found = describe(from_dataframe(log, columns, items=items, preparation=Preparation(like_threshold=3)).dataset)
     assert (found.users, found.items, found.interactions, found.negatives) == (2, 3, 3, 1)
     assert found.density == 0.5
     assert found.times == (777600000, 777600002)

@@ -70,9 +70,7 @@ def test_movielens_ratings(tmp_path):
 def test_movielens_items_in_either_encoding(tmp_path, encoding):
     """A Latin-1 file read as UTF-8 fails; one read with replacement loses its accents silently."""
     flags = "|".join("1" if place in (1, 8) else "0" for place in range(19))
-    item = written(
-        tmp_path, "u.item", f"7|Misérables, Les (1995)|01-Jan-1995||http://x|{flags}\n".encode(encoding)
-    )
+    item = written(tmp_path, "u.item", f"7|Misérables, Les (1995)|01-Jan-1995||http://x|{flags}\n".encode(encoding))
     movies = written(tmp_path, "movies.dat", "7::Misérables, Les (1995)::Action|Drama\n".encode(encoding))
     expected = [("7", "Misérables, Les (1995)", ["Action", "Drama"])]
     assert open_table(item).frame.collect().rows() == open_table(movies).frame.collect().rows() == expected

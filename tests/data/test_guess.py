@@ -36,9 +36,7 @@ def guessed(**data):
     ],
 )
 def test_names_in_many_languages(user, item, time, rating):
-    found = guessed(
-        **{rating: [n % 5 + 1 for n in range(N)], time: SECONDS, item: ITEMS, user: USERS, "x": ["-"] * N}
-    )
+    found = guessed(**{rating: [n % 5 + 1 for n in range(N)], time: SECONDS, item: ITEMS, user: USERS, "x": ["-"] * N})
     assert found == {"user": user, "item": item, "time": time, "rating": rating}
 
 
@@ -47,9 +45,7 @@ def test_values_where_names_say_nothing():
     assert found == {"user": "a", "item": "b", "time": "d", "rating": "c"}
 
 
-@pytest.mark.parametrize(
-    ("factor", "unit"), [(1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds")]
-)
+@pytest.mark.parametrize(("factor", "unit"), [(1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds")])
 def test_units_of_epochs(factor, unit):
     frame = pl.DataFrame({"user": USERS, "item": ITEMS, "when": [second * factor for second in SECONDS]})
     _, reasons = guess_columns(open_frame(frame))

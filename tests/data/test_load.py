@@ -42,9 +42,9 @@ def test_loading_twice_gives_the_same_bytes(folder):
 
 def test_a_name_under_the_data_home(folder, monkeypatch):
     (folder / "mine").mkdir()
-    pl.DataFrame(
-        {"user_id": [1, 1, 1], "item_id": [3, 4, 5], "split": ["train", "valid", "test"]}
-    ).write_parquet(folder / "mine" / "interactions.parquet")
+    pl.DataFrame({"user_id": [1, 1, 1], "item_id": [3, 4, 5], "split": ["train", "valid", "test"]}).write_parquet(
+        folder / "mine" / "interactions.parquet"
+    )
     monkeypatch.setenv("DISTILREC_DATA", str(folder))
     for source in ("mine", "mine/interactions.parquet"):
         prepared = load(DataConfig(source=source, split={"kind": "column"}))

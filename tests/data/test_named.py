@@ -29,9 +29,7 @@ def archive(files):
 
 def published_100k():
     flags = ["|".join("1" if name in genres else "0" for name in _GENRES) for genres in GENRES]
-    items = "\n".join(
-        f"{n}|{t}|x||y|{f}" for n, (t, f) in enumerate(zip(TITLES, flags, strict=True), start=1)
-    )
+    items = "\n".join(f"{n}|{t}|x||y|{f}" for n, (t, f) in enumerate(zip(TITLES, flags, strict=True), start=1))
     log = "".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS)
     return archive({"ml-100k/u.data": log, "ml-100k/u.item": items.encode("latin-1")})
 
@@ -40,9 +38,7 @@ def packaged_100k():
     log = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
     log += "".join(f"{u}\t{i}\t{r}\t{t}\n" for u, i, r, t in RATINGS)
     items = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
-    for number, (title, genres) in enumerate(
-        zip([*TITLES[:2], "unkonwn (unkonwn)"], GENRES, strict=True), start=1
-    ):
+    for number, (title, genres) in enumerate(zip([*TITLES[:2], "unkonwn (unkonwn)"], GENRES, strict=True), start=1):
         words, _, year = title.removesuffix(")").rpartition(" (")
         items += f"{number}\t{words}\t{year}\t{' '.join(genres)}\n"
     return archive(dict(zip(named.NAMED_SETS["ml-100k"].packaged, (log, items), strict=True)))
@@ -97,9 +93,7 @@ def test_changed_content_is_refused_and_the_next_place_is_asked(place, monkeypat
     assert (named.named_folder("ml-100k") / "items.parquet").exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"<html>log in first</html>", archive({"else": "x"})], ids=["no zip", "no member"]
-)
+@pytest.mark.parametrize("content", [b"<html>log in first</html>", archive({"else": "x"})], ids=["no zip", "no member"])
 def test_an_answer_that_is_no_data_set_is_a_fetch_error(place, monkeypatch, content):
     monkeypatch.setattr(named, "_from_publisher", lambda _: content)
     with pytest.raises(FetchError):

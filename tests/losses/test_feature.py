@@ -18,9 +18,7 @@ def test_the_worked_example_of_the_mission():
 def test_the_mean_does_not_depend_on_batch_size():
     """A sum would make lambda depend on it."""
     assert knowledge(STUDENT.repeat(8, 1), TEACHER.repeat(8, 1)).item() == pytest.approx(0.005)
-    assert knowledge(STUDENT.repeat(8, 1), TEACHER.repeat(8, 1), reduction="sum").item() == pytest.approx(
-        0.08
-    )
+    assert knowledge(STUDENT.repeat(8, 1), TEACHER.repeat(8, 1), reduction="sum").item() == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("mean", 0.005), ("sum", 0.01)])

@@ -18,9 +18,7 @@ def inputs() -> tuple[torch.Tensor, ...]:
 def test_all_three_terms_by_hand():
     """The supervised term is at temperature 1 even when the soft labels aren't."""
     student, teacher, phi_s, phi_t = inputs()
-    loss = mission_loss(
-        student, teacher, MASK, LABELS, phi_s, phi_t, alpha=0.3, temperature=2.0, knowledge_weight=0.1
-    )
+    loss = mission_loss(student, teacher, MASK, LABELS, phi_s, phi_t, alpha=0.3, temperature=2.0, knowledge_weight=0.1)
     log_p = student.masked_fill(~MASK, -torch.inf).log_softmax(1)
     true = -(log_p[0, 1] + 0.5 * (log_p[1, 0] + log_p[1, 1])) / 2
     soft = cross_entropy_with_logits(student, teacher, MASK, temperature=2.0)

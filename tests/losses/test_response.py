@@ -171,9 +171,7 @@ def test_gradcheck(loss):
     student, teacher, mask = scores(0)
     mask[0, 3:] = False
     weights = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        lambda x: loss(x, teacher, mask, temperature=3.0, weights=weights), (student,)
-    )
+    assert torch.autograd.gradcheck(lambda x: loss(x, teacher, mask, temperature=3.0, weights=weights), (student,))
 
 
 def test_gradcheck_with_tail():

@@ -172,9 +172,7 @@ def test_unlikelihood_of_tied_best_items():
         (lambda: binary_cross_entropy(torch.zeros(3), torch.zeros(3)), "negative"),
         (lambda: sampled_softmax_cross_entropy(torch.zeros(3), torch.zeros(2, 5)), "negatives"),
         (
-            lambda: sampled_softmax_cross_entropy(
-                torch.zeros(3), torch.zeros(3, 5), log_expected_count=torch.zeros(3)
-            ),
+            lambda: sampled_softmax_cross_entropy(torch.zeros(3), torch.zeros(3, 5), log_expected_count=torch.zeros(3)),
             "log_expected_count",
         ),
         (

@@ -138,9 +138,7 @@ def _example(index: int) -> dict[str, Any]:
     }
 
 
-def _point(
-    name: str, role: str, parameters: int, ndcg: float, *, front: bool, width: int = 4
-) -> dict[str, Any]:
+def _point(name: str, role: str, parameters: int, ndcg: float, *, front: bool, width: int = 4) -> dict[str, Any]:
     return {
         "name": name,
         "role": role,
@@ -158,10 +156,7 @@ def _pareto() -> list[dict[str, Any]]:
     distilled = {2: 0.049, 4: 0.071, 8: 0.0931, 16: 0.0935, 32: 0.0939}
     return [
         *(_point(f"MF-{d} alone", "student_alone", 2841 * d, y, front=False) for d, y in alone.items()),
-        *(
-            _point(f"MF-{d} distilled", "distilled_student", 2841 * d, y, front=d > 4)
-            for d, y in distilled.items()
-        ),
+        *(_point(f"MF-{d} distilled", "distilled_student", 2841 * d, y, front=d > 4) for d, y in distilled.items()),
         _point("MF-8 distilled, int8", "distilled_student", 22_728, 0.0919, front=True, width=1),
         _point(TEACHER, "teacher", 3_140_864, 0.0943, front=True),
     ]

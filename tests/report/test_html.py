@@ -59,9 +59,7 @@ def hostile(example):
         HOSTILE: example["curves"][0]["loss"],
         "b": example["curves"][0]["loss"],
     }
-    example["environment"].update(
-        machine=HOSTILE, command=HOSTILE, commit=HOSTILE, versions={HOSTILE: HOSTILE}
-    )
+    example["environment"].update(machine=HOSTILE, command=HOSTILE, commit=HOSTILE, versions={HOSTILE: HOSTILE})
     return Report.model_validate(example)
 
 

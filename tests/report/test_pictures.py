@@ -36,10 +36,7 @@ def test_one_epoch_and_one_group_are_drawn():
     """Early stopping after one epoch must not divide by zero."""
     one = [Series("a", "teacher", [(1, 0.5)])]
     assert line_plot("", one, x_label="", y_label="").lines[0].path == "M0 50"
-    assert (
-        line_plot("", [Series("a", "teacher", [(0, 0.5)])], x_label="", y_label="", names=["all"]).marks[0].x
-        == 50
-    )
+    assert line_plot("", [Series("a", "teacher", [(0, 0.5)])], x_label="", y_label="", names=["all"]).marks[0].x == 50
 
 
 def test_the_mean_curve_stops_where_the_first_seed_does(example_report):

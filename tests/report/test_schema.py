@@ -12,8 +12,7 @@ from distilrec.report import Report, json_schema
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
 REGENERATE = (
-    "python -c 'from distilrec.report import json_schema; print(json_schema(), end=\"\")' "
-    "> docs/report.schema.json"
+    "python -c 'from distilrec.report import json_schema; print(json_schema(), end=\"\")' > docs/report.schema.json"
 )
 
 
@@ -40,9 +39,7 @@ def test_the_published_schema_is_the_models():
     assert PUBLISHED.read_text(encoding="utf-8") == json_schema(), f"write it again with: {REGENERATE}"
 
 
-@pytest.mark.parametrize(
-    "place", [(), ("data",), ("arms", 0), ("arms", 0, "metrics", "ndcg@10"), ("environment",)]
-)
+@pytest.mark.parametrize("place", [(), ("data",), ("arms", 0), ("arms", 0, "metrics", "ndcg@10"), ("environment",)])
 def test_unknown_keys_are_refused(example, place):
     """A misspelt key would otherwise silently drop a number."""
     part = example

@@ -132,9 +132,7 @@ def test_several_controls_are_all_named_and_untested_ones_count():
     tests = (WITH_TEACHER, BEATS_ALONE, ("distilled", "longer", 0.3, 0.01))
     controls = [("longer", 0.097), ("copy", 0.099), ("weak", 0.01)]
     text = verdict(report(0.07, 0.098, *tests, controls=controls))
-    assert (
-        "; but of the controls, “longer” does as well, within the noise (p = 0.300) and “copy” scores" in text
-    )
+    assert "; but of the controls, “longer” does as well, within the noise (p = 0.300) and “copy” scores" in text
     assert "weak" not in text
 
 

@@ -167,12 +167,7 @@ def test_hidden_states_too_large_for_float16_are_refused(recorded, factored):
     factored.users, factored.items = factored.users * 1e6, factored.items / 1e6
     with pytest.raises(SoftLabelError, match="float32"):
         recorded(factored, hidden=True)
-    assert (
-        recorded(factored, hidden=True, dtype="float32", name="wide")
-        .batch(np.arange(50))
-        .hidden.isfinite()
-        .all()
-    )
+    assert recorded(factored, hidden=True, dtype="float32", name="wide").batch(np.arange(50)).hidden.isfinite().all()
 
 
 def test_factors_that_are_not_the_scores_are_refused(recorded, factored):

@@ -17,9 +17,7 @@ def contents(folder):
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"kind": "factored"}, {"kind": "full"}, {"dtype": "float32", "hidden": True}]
-)
+@pytest.mark.parametrize("settings", [{}, {"kind": "factored"}, {"kind": "full"}, {"dtype": "float32", "hidden": True}])
 def test_the_forecast_is_exact(recorded, factored, settings):
     """A forecast that is too low fills the disk after hours."""
     labels = recorded(factored, **settings)
@@ -109,9 +107,7 @@ def test_a_folder_with_other_things_is_left_alone(recorded, tmp_path):
         recorded()
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_tails(
-    recorded, teacher, queries, ids, tmp_path
-):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_tails(recorded, teacher, queries, ids, tmp_path):
     first = recorded()
     config = RecordConfig(k=5, tail=6, shard_rows=16)
     other = record(teacher, queries, ids, tmp_path / "other", config, **{**OPTIONS, "seed": 4})

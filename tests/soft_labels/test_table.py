@@ -26,9 +26,7 @@ def close(given, expected, tolerance):
 
 
 @DTYPES
-def test_lists_hold_the_best_unseen_items_and_their_scores(
-    recorded, teacher, queries, ids, seen, dtype, tolerance
-):
+def test_lists_hold_the_best_unseen_items_and_their_scores(recorded, teacher, queries, ids, seen, dtype, tolerance):
     """A row that belongs to another query would still look like a soft label."""
     labels = recorded(dtype=dtype)
     batch = labels.batch(labels.rows(ids))
@@ -321,9 +319,7 @@ def test_float16_scores_keep_their_order_and_size(scores, factor):
     order = np.argsort(scores, axis=1, kind="stable")
     assert (np.diff(np.take_along_axis(back, order, 1), axis=1) >= 0).all()
     distance = (best[:, None] - scores).astype(np.float64)
-    bound = (
-        distance * 2.0**-11 + scale[:, None].astype(np.float64) * 2.0**-24 + np.abs(best)[:, None] * 2.0**-22
-    )
+    bound = distance * 2.0**-11 + scale[:, None].astype(np.float64) * 2.0**-24 + np.abs(best)[:, None] * 2.0**-22
     assert (np.abs(back.astype(np.float64) - scores) <= bound).all()
 
 

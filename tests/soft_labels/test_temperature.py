@@ -15,9 +15,7 @@ def asked(n: int) -> Queries:
 
 
 def sampled_targets(logits: torch.Tensor) -> Ragged:
-    drawn = torch.multinomial(
-        logits.softmax(1), 3, replacement=True, generator=torch.Generator().manual_seed(0)
-    )
+    drawn = torch.multinomial(logits.softmax(1), 3, replacement=True, generator=torch.Generator().manual_seed(0))
     return Ragged.from_rows(drawn.tolist())
 
 
@@ -48,9 +46,7 @@ def test_blocks_do_not_matter(table, monkeypatch):
     logits = torch.randn(100, 20, generator=torch.Generator().manual_seed(1))
     whole = fit_temperature(table(logits), asked(100), sampled_targets(logits))
     monkeypatch.setattr(_scoring, "_BLOCK_SCORES", 7 * 20)
-    assert fit_temperature(table(logits), asked(100), sampled_targets(logits)) == pytest.approx(
-        whole, rel=0.01
-    )
+    assert fit_temperature(table(logits), asked(100), sampled_targets(logits)) == pytest.approx(whole, rel=0.01)
 
 
 @pytest.mark.parametrize(("sign", "words"), [(1, "without error"), (-1, "no better than chance")])

@@ -15,7 +15,7 @@ PLAIN_SECONDS = 15.0
 
 
 class Display:
-    """Shows a run on stderr: all stages done so far, and for each running one its epoch, loss and validation quality."""
+    """Shows a run on stderr: stages done so far, and for each running one its epoch, loss and validation quality."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)

@@ -26,7 +26,7 @@ def run_command(
     explain: Annotated[bool, typer.Option("--explain", help="Only say which stages will run, and why.")] = False,
     keep: Annotated[
         float | None,
-        typer.Option("--keep", min=0.0, help="Find the smallest student that keeps this share of the teacher's quality."),
+        typer.Option("--keep", min=0.0, help="Find the smallest student that keeps this share of NDCG@10."),
     ] = None,
     max_bytes: Annotated[
         str | None, typer.Option("--max-bytes", help="... in at most so many bytes, such as 500k or 2M.")
@@ -44,7 +44,8 @@ def run_command(
     Example: distilrec run recipes/quickstart.yaml --out runs/quickstart
     """
     require("torch", "train", "distilrec run")
-    from distilrec.pipeline import Limits, explain as explained, find_smallest, run
+    from distilrec.pipeline import Limits, find_smallest, run
+    from distilrec.pipeline import explain as explained
     from distilrec.recipe import read_recipe
 
     content = read_recipe(recipe)
@@ -139,7 +140,7 @@ def tune(
     with Display() as display:
         tuned = tune_recipe(read_recipe(recipe), out, trials, jobs=jobs, progress=display)
     write_recipe(tuned, out / "tuned.yaml")
-    chosen = {arm: found.model_dump() for arm, found in tuned.tuned.items()}
+    chosen: dict[str, Any] = {str(arm): found.model_dump() for arm, found in tuned.tuned.items()}
     show({**chosen, "recipe": str(out / "tuned.yaml")}, as_json)
 
 

@@ -19,7 +19,12 @@ def doctor(as_json: Json = False) -> None:
         print(json.dumps([dataclasses.asdict(check) for check in checks]))  # noqa: T201
         return
     rows = [
-        [check.name, check.found or "missing", check.needed_for, "" if check.found else f"{check.lost}; {check.install}"]
+        [
+            check.name,
+            check.found or "missing",
+            check.needed_for,
+            "" if check.found else f"{check.without}; {check.install}",
+        ]
         for check in checks
     ]
     show_table("DistilRec on this machine", ["what", "found", "needed for", "without it"], rows)

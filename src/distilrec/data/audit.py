@@ -72,13 +72,9 @@ class _Rows:
         return count / max(1, self.n_test)
 
 
-def _finding(
-    check: str, value: float, sentence: str, otherwise: str, bad: Literal["note", "warning"]
-) -> Finding:
+def _finding(check: str, value: float, sentence: str, otherwise: str, bad: Literal["note", "warning"]) -> Finding:
     found = value > 0
-    return Finding(
-        check=check, severity=bad if found else "ok", sentence=sentence if found else otherwise, value=value
-    )
+    return Finding(check=check, severity=bad if found else "ok", sentence=sentence if found else otherwise, value=value)
 
 
 def _parts(rows: _Rows) -> Finding:
@@ -118,10 +114,7 @@ def _are_in(values: NDArray[np.int64], pool: NDArray[np.int64]) -> NDArray[np.bo
 
 def _repeats(rows: _Rows) -> Finding:
     count = int((~first_of_pairs(rows.users, rows.items, rows.n_items)).sum())
-    sentence = (
-        f"{count:,} rows repeat an earlier one of the same user and item; load with repeats: first to drop "
-        "them."
-    )
+    sentence = f"{count:,} rows repeat an earlier one of the same user and item; load with repeats: first to drop them."
     return _finding("repeats", count, sentence, "No user took an item twice.", "note")
 
 
@@ -176,9 +169,7 @@ def _cold_items(rows: _Rows) -> Finding:
         "of the test "
         "interactions, which no model of behaviour alone can answer."
     )
-    return _finding(
-        "cold-items", rows.share(len(cold)), sentence, "Every item of test is seen in training.", "note"
-    )
+    return _finding("cold-items", rows.share(len(cold)), sentence, "Every item of test is seen in training.", "note")
 
 
 def _item_order(rows: _Rows) -> Finding:

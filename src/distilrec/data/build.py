@@ -23,6 +23,7 @@ Places: TypeAlias = NDArray[np.int32]
 Mask: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.uint8]
 
+_PARALLEL: tuple[str, ...] = ("time", "rating", "weight", "part")
 _CHUNK = 10_000_000  # interactions looked at together: bounds the memory of sorting
 
 
@@ -65,9 +66,8 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
     liked = _liked(columns, preparation, name, notes)
     user_ids, users = encode(columns.pop("user"))
     item_ids, items = encode(columns.pop("item"))
-    extra = {
-        key: columns.pop(key).to_numpy() for key in ("time", "rating", "weight", "part") if key in columns
-    }
+    others = [key for key in _PARALLEL if key in columns]
+    extra = {key: columns.pop(key).to_numpy() for key in others}
     log = _Log(users, items, liked, extra)
     del users, items, liked, extra
     _sort(log)
@@ -76,9 +76,7 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
     if not keep.all():
         log.take(keep)
     if not log.liked.any():
-        raise DataError(
-            f"{name}: nothing liked is left to learn from; lower like_threshold or the minimum counts"
-        )
+        raise DataError(f"{name}: nothing liked is left to learn from; lower like_threshold or the minimum counts")
     log.users, user_ids = _compact(log.users, user_ids)
     log.items, item_ids = _compact(log.items, item_ids)
     return _built(log, Ids(user_ids), Ids(item_ids), name, tuple(notes))
@@ -131,8 +129,7 @@ def _liked(columns: dict[str, pl.Series], preparation: Preparation, name: str, n
         return np.ones(len(columns["user"]), dtype=np.bool_)
     if "rating" not in columns or "label" in columns:
         raise DataError(
-            f"{name}: like_threshold needs a rating column and no label column; name the one, or leave out "
-            "the other"
+            f"{name}: like_threshold needs a rating column and no label column; name the one, or leave out the other"
         )
     return (columns["rating"] >= threshold).to_numpy()
 
@@ -171,9 +168,7 @@ def _filtered(log: _Log, n_users: int, n_items: int, preparation: Preparation, n
         keep &= log.liked
     disliked, kept = int((~log.liked).sum()), int((keep & ~log.liked).sum())
     if disliked:
-        notes.append(
-            f"{disliked:,} of {len(log.liked):,} rows count as disliked; {kept:,} are kept as negatives."
-        )
+        notes.append(f"{disliked:,} of {len(log.liked):,} rows count as disliked; {kept:,} are kept as negatives.")
     return keep
 
 
@@ -216,7 +211,5 @@ def _interactions(log: _Log, n_users: int, n_items: int, which: Mask) -> tuple[I
     lengths = np.bincount(log.users[index], minlength=n_users).astype(np.int64)
     extra = {key: values[index] for key, values in log.extra.items()}
     histories = Ragged.from_lengths(lengths, log.items[index])
-    interactions = Interactions(
-        histories, n_items, extra.get("time"), extra.get("rating"), extra.get("weight")
-    )
+    interactions = Interactions(histories, n_items, extra.get("time"), extra.get("rating"), extra.get("weight"))
     return interactions, extra.get("part")

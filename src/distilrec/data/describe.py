@@ -102,9 +102,7 @@ def _quantiles(lengths: NDArray[np.int64]) -> dict[str, float]:
 def _dates(first: int, last: int) -> tuple[str, str] | None:
     for size in (1, 1_000_000):
         if 631_152_000 * size <= first and last <= 4_102_444_800 * size:  # 1990 to 2100
-            begin, end = (
-                datetime.fromtimestamp(moment / size, UTC).date().isoformat() for moment in (first, last)
-            )
+            begin, end = (datetime.fromtimestamp(moment / size, UTC).date().isoformat() for moment in (first, last))
             return begin, end
     return None
 

@@ -205,9 +205,7 @@ def _movielens(path: Path) -> Table:
                 infer_schema=False,
                 quote_char=None,
             )
-            lines = lines.select(pl.col("line").str.splitn("::", 4).struct.rename_fields(list(_LOG))).unnest(
-                "line"
-            )
+            lines = lines.select(pl.col("line").str.splitn("::", 4).struct.rename_fields(list(_LOG))).unnest("line")
         case "u.item":
             lines = _u_item(_lines(path))
         case "movies.dat":

@@ -85,9 +85,7 @@ def guess_item_columns(table: Table) -> ItemColumns:
     ids.sort(key=lambda name: not says_id(name))
     ids += [name for name in names if name.casefold() == "id"]
     if not ids:
-        raise DataError(
-            f"{table.name}: none of {listing(names)} looks like the item's id; name it in items.columns"
-        )
+        raise DataError(f"{table.name}: none of {listing(names)} looks like the item's id; name it in items.columns")
     titles = [name for name in names if name != ids[0] and words_mean(name, "title")]
     return ItemColumns(item=ids[0], title=titles[0] if titles else None)
 
@@ -119,11 +117,7 @@ def _guessed(looks: Mapping[str, _Look], where: str) -> tuple[Columns, dict[str,
         ("user", _why_id),
         ("item", _why_id),
     ):
-        named = [
-            look
-            for look in looks.values()
-            if look.name not in found.values() and words_mean(look.name, meaning)
-        ]
+        named = [look for look in looks.values() if look.name not in found.values() and words_mean(look.name, meaning)]
         for look in sorted(named, key=lambda look: not says_id(look.name)):
             reason = why(look)
             if reason is not None and meaning not in found:
@@ -134,8 +128,7 @@ def _guessed(looks: Mapping[str, _Look], where: str) -> tuple[Columns, dict[str,
     for meaning in ("user", "item"):
         if meaning not in found:
             raise DataError(
-                f"{where}: none of {listing(list(looks))} looks like the {meaning}; name it in "
-                f"columns.{meaning}"
+                f"{where}: none of {listing(list(looks))} looks like the {meaning}; name it in columns.{meaning}"
             )
     order = [meaning for meaning in Columns.model_fields if meaning in found]
     return Columns(**{key: found[key] for key in order}), {key: reasons[key] for key in order}
@@ -144,9 +137,7 @@ def _guessed(looks: Mapping[str, _Look], where: str) -> tuple[Columns, dict[str,
 def _by_values(looks: Mapping[str, _Look], found: dict[str, str], reasons: dict[str, str]) -> None:
     """Parts, dates and star ratings can be told without a name, where just one column could be meant."""
     for meaning, why in (("part", _why_part), ("time", _why_moment), ("rating", _why_stars)):
-        left = (
-            [] if meaning in found else [look for look in looks.values() if look.name not in found.values()]
-        )
+        left = [] if meaning in found else [look for look in looks.values() if look.name not in found.values()]
         told = [(look.name, reason) for look in left if (reason := why(look)) is not None]
         if len(told) == 1:
             found[meaning] = told[0][0]

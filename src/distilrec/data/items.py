@@ -35,8 +35,7 @@ def read_items(table: Table, columns: ItemColumns) -> pl.DataFrame:
     missing = frame["item"].is_null().arg_max() if frame["item"].null_count() else None
     if missing is not None:
         raise DataError(
-            f"{table.name}, {table.place(missing)}: no id in column {columns.item!r}; drop the row or fill "
-            "it in"
+            f"{table.name}, {table.place(missing)}: no id in column {columns.item!r}; drop the row or fill it in"
         )
     return frame.with_columns(_numbers(frame[name]) for name in others) if table.text else frame
 
@@ -49,22 +48,16 @@ def align_items(items: pl.DataFrame, item_ids: Ids) -> tuple[pl.DataFrame, tuple
     """
     place = pl.Series("place", item_ids.encode(items["item"]))
     placed = (
-        items.drop("item")
-        .with_columns(place)
-        .filter(place >= 0)
-        .unique("place", keep="first", maintain_order=True)
+        items.drop("item").with_columns(place).filter(place >= 0).unique("place", keep="first", maintain_order=True)
     )
     index = pl.DataFrame({"place": np.arange(len(item_ids), dtype=np.int32), "item": item_ids.values})
     aligned = index.join(placed, on="place", how="left", maintain_order="left").drop("place")
     notes = []
     if placed.height < len(item_ids):
-        notes.append(
-            f"{len(item_ids) - placed.height:,} of {len(item_ids):,} items have no row in the items file."
-        )
+        notes.append(f"{len(item_ids) - placed.height:,} of {len(item_ids):,} items have no row in the items file.")
     if placed.height < items.height:
         notes.append(
-            f"{items.height - placed.height:,} rows of the items file were left out: repeated, or not in "
-            "the log."
+            f"{items.height - placed.height:,} rows of the items file were left out: repeated, or not in the log."
         )
     return aligned, tuple(notes)
 

@@ -62,9 +62,7 @@ def from_dataframe(
     array([0, 1, 2], dtype=uint8)
     """
     items_table = None if items is None else open_frame(items, f"items of {name}")
-    return _prepared(
-        open_frame(frame, name), columns, items_table, item_columns, preparation or Preparation(), name
-    )
+    return _prepared(open_frame(frame, name), columns, items_table, item_columns, preparation or Preparation(), name)
 
 
 def _located(source: str) -> tuple[str, Path, Path | None]:

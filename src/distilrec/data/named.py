@@ -145,13 +145,9 @@ def _writable(home: Path) -> bool:
 
 def _checked(named: NamedSet, folder: Path) -> Path:
     try:
-        found = digest(
-            pl.read_parquet(folder / "interactions.parquet"), pl.read_parquet(folder / "items.parquet")
-        )
+        found = digest(pl.read_parquet(folder / "interactions.parquet"), pl.read_parquet(folder / "items.parquet"))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtefactError(
-            f"{folder} is damaged ({error}); delete the folder, and it is fetched anew"
-        ) from error
+        raise ArtefactError(f"{folder} is damaged ({error}); delete the folder, and it is fetched anew") from error
     if found != named.sha256:
         raise ArtefactError(
             f"{folder} doesn't hold {named.name} as it was published; delete it, and it is fetched anew"

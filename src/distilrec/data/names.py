@@ -69,9 +69,7 @@ def _vocabulary(meaning: str) -> frozenset[str]:
 
 
 def _words(name: str) -> list[str]:
-    parted = re.sub(
-        r"(?<=[^\x00-\x7f])(?=[A-Z])|(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name)
-    )
+    parted = re.sub(r"(?<=[^\x00-\x7f])(?=[A-Z])|(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     return [_plain(word) for word in re.findall(r"[^\W_]+", parted)]
 
 

@@ -105,9 +105,7 @@ def _query_ids(train: Interactions, users: Array, places: Array) -> Array:
     return np.where(after < train.histories.stops[users], after, len(train.histories.values) + users)
 
 
-def _weights(
-    train: Interactions, users: Array, positions: Array, half_life: float | None
-) -> NDArray[np.float32]:
+def _weights(train: Interactions, users: Array, positions: Array, half_life: float | None) -> NDArray[np.float32]:
     """Sample weight of the interactions at `positions`, halved with every `half_life` later interactions."""
     weights = np.ones(len(positions), np.float32) if train.weights is None else train.weights[positions]
     if half_life is not None:

@@ -112,9 +112,7 @@ class ColumnSplit(_Kind):
     kind: Literal["column"] = "column"
 
 
-SplitConfig: TypeAlias = Annotated[
-    LeaveLastOut | GlobalTime | RandomSplit | ColumnSplit, Field(discriminator="kind")
-]
+SplitConfig: TypeAlias = Annotated[LeaveLastOut | GlobalTime | RandomSplit | ColumnSplit, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +217,7 @@ def _last_out(log: Interactions) -> Parts:
 def _times(log: Interactions, kind: str) -> NDArray[np.int64]:
     if log.times is None:
         raise DataError(
-            f"split: kind '{kind}' needs times, and the log has none; name the time column, or use kind "
-            "'random'"
+            f"split: kind '{kind}' needs times, and the log has none; name the time column, or use kind 'random'"
         )
     return log.times
 
@@ -231,9 +228,7 @@ def _bounds(log: Interactions, config: GlobalTime) -> tuple[int, int]:
     if given is not None:
         return given
     if len(times) == 0:
-        raise DataError(
-            "split: kind 'global-time' can't take quantiles of an empty log; give it interactions"
-        )
+        raise DataError("split: kind 'global-time' can't take quantiles of an empty log; give it interactions")
     ranks = [int(len(times) * quantile) for quantile in config.quantiles]
     ordered = np.partition(times, ranks)
     return int(ordered[ranks[0]]), int(ordered[ranks[1]])
@@ -265,9 +260,7 @@ def _by_lot(log: Interactions, shares: tuple[float, ...], rng: np.random.Generat
 
 def _by_column(log: Interactions, part_column: Parts | None) -> Parts:
     if part_column is None:
-        raise DataError(
-            "split: kind 'column' needs a column with train, validation and test; name it in columns.part"
-        )
+        raise DataError("split: kind 'column' needs a column with train, validation and test; name it in columns.part")
     if part_column.shape != log.histories.values.shape:
         raise DataError(
             f"split: the part column has shape {part_column.shape}, and the log "

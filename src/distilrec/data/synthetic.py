@@ -30,9 +30,7 @@ def cycles(n_users: int = 64, n_items: int = 16, length: int = 8, *, seed: int =
     return _dataset("cycles", items, n_items)
 
 
-def clusters(
-    n_users: int = 60, n_items: int = 40, n_clusters: int = 4, length: int = 8, *, seed: int = 0
-) -> Dataset:
+def clusters(n_users: int = 60, n_items: int = 40, n_clusters: int = 4, length: int = 8, *, seed: int = 0) -> Dataset:
     """User u likes only the items of cluster u mod n_clusters, `length` different ones in random order.
 
     Item i belongs to cluster i mod n_clusters. A good model ranks all items of the user's own cluster above

@@ -170,9 +170,7 @@ def _fault(table: Table, named: Mapping[str, str], key: str, name: str, value: p
     if given is None:
         return f"{table.name}, {place}: no value in column {name!r}; drop the row or fill it in"
     shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:60] + "..."
-    return (
-        f"{table.name}, {place}: {shown} in column {name!r} isn't {_EXPECTED[key]}; correct or drop the row"
-    )
+    return f"{table.name}, {place}: {shown} in column {name!r} isn't {_EXPECTED[key]}; correct or drop the row"
 
 
 def _value(column: _Column) -> pl.Expr:

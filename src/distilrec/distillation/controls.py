@@ -38,9 +38,7 @@ class HardPositives(SoftLabels):
     def batch(self, rows: NDArray[np.int64]) -> SoftBatch:
         """Equal scores for the first k, none for the others and none for the tail."""
         batch = super().batch(rows)
-        best = batch.scores.masked_fill(~batch.mask, -torch.inf).topk(
-            min(self._k, batch.scores.shape[1]), dim=1
-        )
+        best = batch.scores.masked_fill(~batch.mask, -torch.inf).topk(min(self._k, batch.scores.shape[1]), dim=1)
         mask = torch.zeros_like(batch.mask).scatter(1, best.indices, True) & batch.mask
         counts = mask.sum(1, keepdim=True).clamp(min=1).float().log()
         return dataclasses.replace(

@@ -61,18 +61,13 @@ def distil_jointly(
         }
         if config.knowledge_weight:
             projected = projection(student_state)
-            parts["student"] = parts["student"] + config.knowledge_weight * knowledge(
-                projected, teacher_state
-            )
-            parts["teacher"] = parts["teacher"] + config.knowledge_weight * knowledge(
-                teacher_state, projected
-            )
+            parts["student"] = parts["student"] + config.knowledge_weight * knowledge(projected, teacher_state)
+            parts["teacher"] = parts["teacher"] + config.knowledge_weight * knowledge(teacher_state, projected)
         return parts | {"loss": parts["student"] + parts["teacher"]}
 
     # Both are asked, since some models take more than batches from the log; the student's are no longer.
     _, batches = (
-        model.batches(split.train, Supervision(), training.batch_size, disliked)
-        for model in (teacher, student)
+        model.batches(split.train, Supervision(), training.batch_size, disliked) for model in (teacher, student)
     )
     return train(
         modules,

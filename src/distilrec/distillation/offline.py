@@ -34,8 +34,8 @@ class DistillationConfig(BaseModel):
     loss = (1 - alpha) * true labels + alpha * temperature^2 * soft labels + knowledge_weight * hidden states.
 
     alpha: in [0, 1]; 0 is the student alone. temperature: times the one that was fitted on validation when
-    the teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the store
-    must hold hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them
+    the teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the
+    store must hold hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them
     together as one class, with the student's softmax over all items; `sampled`, the store's sample of them,
     with a softmax over listed and sampled items only, which is also the cheaper one for large catalogues.
     """
@@ -143,9 +143,7 @@ class _Objective:
             if self.supervision.loss == "softmax":
                 terms += softmax_terms(self.student, batch, self.supervision, 1 - alpha)
             else:
-                parts["labels"] = (1 - alpha) * supervised_loss(
-                    self.student, batch, hidden, self.supervision, rng
-                )
+                parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
         if alpha > 0 and self.dense:
             terms.append(self._mass_term(soft) if self.config.tail == "mass" else self._sampled_term(soft))
         if terms:

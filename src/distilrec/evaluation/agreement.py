@@ -88,13 +88,10 @@ def rank_correlation(a: Lists, b: Lists, k: int) -> NDArray[np.float64]:
 def _blocks(a: Lists, b: Lists, k: int) -> Iterator[tuple[slice, Lists, Lists]]:
     """The first k of both lists, so many queries at a time that (2k)^2 cells for each stay few."""
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
-        raise ValueError(
-            f"agreement: expected two lists for each query, (Q, K), given shapes {a.shape} and {b.shape}"
-        )
+        raise ValueError(f"agreement: expected two lists for each query, (Q, K), given shapes {a.shape} and {b.shape}")
     if not 1 <= k <= min(a.shape[1], b.shape[1]):
         raise ValueError(
-            f"agreement: the cut-off must lie in 1..{min(a.shape[1], b.shape[1])}, the length of the lists, "
-            f"given {k}"
+            f"agreement: the cut-off must lie in 1..{min(a.shape[1], b.shape[1])}, the length of the lists, given {k}"
         )
     step = max(1, CELLS // (4 * k * k))
     for start in range(0, len(a), step):
@@ -108,9 +105,7 @@ def _same(a: Lists, b: Lists) -> NDArray[np.bool_]:
     return same
 
 
-def _union_places(
-    a: Lists, b: Lists
-) -> tuple[tuple[NDArray[np.int16], NDArray[np.int16]], NDArray[np.bool_]]:
+def _union_places(a: Lists, b: Lists) -> tuple[tuple[NDArray[np.int16], NDArray[np.int16]], NDArray[np.bool_]]:
     """Places in a and in b of the items of a, then of b, (B, 2k) each; and (B, 2k) bool: each item once."""
     k = a.shape[1]
     same = _same(a, b)

@@ -107,9 +107,7 @@ def _seed_mean(values: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     """(Q,) float64: the mean over seeds."""
     table = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if table.ndim != 2 or table.size == 0:
-        raise ValueError(
-            f"statistics: {name} must be (S, Q) or (Q,) and not empty, given shape {values.shape}"
-        )
+        raise ValueError(f"statistics: {name} must be (S, Q) or (Q,) and not empty, given shape {values.shape}")
     if not np.isfinite(table).all():
         raise ValueError(
             f"statistics: {name} holds {int((~np.isfinite(table)).sum())} values that are NaN or infinite; "

@@ -21,9 +21,7 @@ LogitsTerm: TypeAlias = Callable[[Tensor, slice], Tensor]
 CHUNK_BYTES = 2**21
 
 
-def over_all_items(
-    hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]
-) -> Tensor:
+def over_all_items(hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]) -> Tensor:
     """Sum of ``term(logits, part)`` over terms and chunks of rows, where logits = hidden @ vectors.T + bias.
 
     hidden: (P, D). vectors: (N, D). bias: (N,) or None. terms: one or more; each gets the logits (p, N) of
@@ -107,9 +105,7 @@ class _Chunked(torch.autograd.Function):
     """Takes the gradients in the forward pass, while a chunk's logits are in cache."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, vectors: Tensor, bias: Tensor | None, terms: Sequence[LogitsTerm]) -> Tensor:
         total = hidden.new_zeros(())
         grad_hidden = torch.empty_like(hidden)
         grad_vectors = torch.zeros_like(vectors)

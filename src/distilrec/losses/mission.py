@@ -84,12 +84,8 @@ def mission_loss(
 
 
 def _label_cross_entropy(student_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    check_shape(
-        "mission_loss: labels", labels, tuple(student_scores.shape), "labels would be those of other items"
-    )
+    check_shape("mission_loss: labels", labels, tuple(student_scores.shape), "labels would be those of other items")
     labels, some = labels.masked_fill(~mask, 0.0), mask.any(1)
-    check_distribution(
-        "mission_loss: labels", labels[some], "spread each row's mass over its unmasked labels"
-    )
+    check_distribution("mission_loss: labels", labels[some], "spread each row's mass over its unmasked labels")
     loss = -(labels * masked_log_softmax(student_scores, mask)).sum(1)
     return weighted_mean("mission_loss", loss, some.to(loss.dtype))

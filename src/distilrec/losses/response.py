@@ -137,9 +137,7 @@ def sampled_soft_label_kl(
     _check(where, student_scores, teacher_scores, mask, temperature)
     _check_like(f"{where}: inclusion_probability", inclusion_probability, student_scores)
     if not bool((((inclusion_probability > 0) & (inclusion_probability <= 1)) | ~mask).all()):
-        raise SoftLabelError(
-            f"{where}: inclusion_probability must lie in (0, 1]; what couldn't be drawn has no weight"
-        )
+        raise SoftLabelError(f"{where}: inclusion_probability must lie in (0, 1]; what couldn't be drawn has no weight")
     log_weight = -inclusion_probability.masked_fill(~mask, 1.0).log()
     student = student_scores / temperature + log_weight
     loss = _kl(student, teacher_scores.detach() / temperature + log_weight, mask)

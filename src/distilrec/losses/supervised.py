@@ -146,9 +146,7 @@ def unlikelihood(logits: Tensor, rows: Tensor, items: Tensor, weights: Tensor | 
     """
     _check_targets("unlikelihood", logits, rows, items)
     if logits.shape[1] < 2:
-        raise ValueError(
-            "unlikelihood: expected at least 2 items, given 1; the only item can't be made unlikely"
-        )
+        raise ValueError("unlikelihood: expected at least 2 items, given 1; the only item can't be made unlikely")
     normaliser = logits.logsumexp(1)[rows]  # (T,)
     # 1 - p of the best item loses all its digits when p is near 1, so the others of its row are summed
     # themselves.

@@ -12,9 +12,7 @@ from distilrec.metrics.checks import check_hits
 __all__ = ["average_precision"]
 
 
-def average_precision(
-    hits: NDArray[np.bool_], n_relevant: NDArray[np.integer[Any]], k: int
-) -> NDArray[np.float64]:
+def average_precision(hits: NDArray[np.bool_], n_relevant: NDArray[np.integer[Any]], k: int) -> NDArray[np.float64]:
     """Sum over the hits in the first k of the precision at their rank, divided by n_relevant; in [0, 1].
 
     The mean over queries, taken elsewhere, is the MAP. As in trec_eval's `map_cut`, relevant items beyond k

@@ -25,9 +25,7 @@ def check_hits(hits: NDArray[np.bool_], n_relevant: NDArray[np.integer[Any]], k:
             f"given shape {n_relevant.shape}"
         )
     if not 1 <= k <= hits.shape[1]:
-        raise ValueError(
-            f"metric: the cut-off must lie in 1..{hits.shape[1]}, the length of the lists, given {k}"
-        )
+        raise ValueError(f"metric: the cut-off must lie in 1..{hits.shape[1]}, the length of the lists, given {k}")
 
 
 def check_pairs(labels: NDArray[Any], scores: NDArray[np.floating[Any]]) -> None:
@@ -39,8 +37,7 @@ def check_pairs(labels: NDArray[Any], scores: NDArray[np.floating[Any]]) -> None
     """
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) == 0:
         raise ValueError(
-            f"metric: expected labels and scores of one shape (n,) with n > 0, given {labels.shape} "
-            f"and {scores.shape}"
+            f"metric: expected labels and scores of one shape (n,) with n > 0, given {labels.shape} and {scores.shape}"
         )
     odd = labels[(labels != 0) & (labels != 1)]
     if len(odd) > 0:

@@ -18,13 +18,9 @@ def check_lists(lists: NDArray[np.integer[Any]], n_items: int, k: int) -> None:
     ValueError: metric: the lists hold items 0..7, but the catalogue has items 0..4 (-1 means no item)
     """
     if lists.ndim != 2 or not np.issubdtype(lists.dtype, np.integer):
-        raise ValueError(
-            f"metric: expected lists as (Q, K) integers, given shape {lists.shape} of {lists.dtype}"
-        )
+        raise ValueError(f"metric: expected lists as (Q, K) integers, given shape {lists.shape} of {lists.dtype}")
     if not 1 <= k <= lists.shape[1]:
-        raise ValueError(
-            f"metric: the cut-off must lie in 1..{lists.shape[1]}, the length of the lists, given {k}"
-        )
+        raise ValueError(f"metric: the cut-off must lie in 1..{lists.shape[1]}, the length of the lists, given {k}")
     if lists.size > 0 and (lists.min() < -1 or lists.max() >= n_items):
         raise ValueError(
             f"metric: the lists hold items {lists.min()}..{lists.max()}, but the catalogue has items "

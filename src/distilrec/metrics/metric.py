@@ -66,8 +66,7 @@ recall, ndcg, mrr, map, hit_rate, precision, f1
         match = re.fullmatch(r"([a-z0-9_]+)@([1-9][0-9]*)", text)
         if match is None or match[1] not in TOP_K_METRICS:
             raise RecipeError(
-                f"metric {text!r} is unknown; write NAME@K with K >= 1 and one of the names "
-                f"{', '.join(TOP_K_METRICS)}"
+                f"metric {text!r} is unknown; write NAME@K with K >= 1 and one of the names {', '.join(TOP_K_METRICS)}"
             )
         return cls(match[1], int(match[2]), TOP_K_METRICS[match[1]])
 

@@ -12,9 +12,7 @@ from distilrec.metrics.lists import check_lists, list_mean
 __all__ = ["novelty"]
 
 
-def novelty(
-    lists: NDArray[np.integer[Any]], item_counts: NDArray[np.integer[Any]], k: int
-) -> NDArray[np.float64]:
+def novelty(lists: NDArray[np.integer[Any]], item_counts: NDArray[np.integer[Any]], k: int) -> NDArray[np.float64]:
     """Mean self-information of the first k items, -log2 p(item), in bits; NaN for an empty list.
 
     p is the item's share of the training interactions. An item without interactions counts as having one,

@@ -24,9 +24,7 @@ def popularity_percentiles(item_counts: NDArray[np.integer[Any]]) -> NDArray[np.
     return (midranks(item_counts) - 0.5) / len(item_counts)
 
 
-def popularity(
-    lists: NDArray[np.integer[Any]], item_counts: NDArray[np.integer[Any]], k: int
-) -> NDArray[np.float64]:
+def popularity(lists: NDArray[np.integer[Any]], item_counts: NDArray[np.integer[Any]], k: int) -> NDArray[np.float64]:
     """Mean popularity percentile of the first k items, in (0, 1); NaN for an empty list.
 
     lists: (Q, K) item indices, -1 for no item. item_counts: (N,) interactions per item in training. k:
@@ -59,7 +57,6 @@ def popularity_shift(
     """
     if len(references) != len(lists):
         raise ValueError(
-            f"popularity_shift: expected a reference for each of the {len(lists)} lists, "
-            f"given {len(references)}"
+            f"popularity_shift: expected a reference for each of the {len(lists)} lists, given {len(references)}"
         )
     return popularity(lists, item_counts, k) - popularity(references, item_counts, references.shape[1])

@@ -49,9 +49,7 @@ def history_matrix(
     if half_life is not None:
         weights = np.exp2((positions + 1 - histories.stops[rows]) / half_life).astype(np.float32)
     ends = np.concatenate([[0], np.cumsum(histories.lengths)])
-    matrix = scipy.sparse.csr_array(
-        (weights, histories.values[positions], ends), shape=(len(histories), n_items)
-    )
+    matrix = scipy.sparse.csr_array((weights, histories.values[positions], ends), shape=(len(histories), n_items))
     matrix.sum_duplicates()
     np.minimum(matrix.data, 1.0, out=matrix.data)
     return matrix

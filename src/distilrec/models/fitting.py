@@ -47,9 +47,7 @@ def fit(
     return train(
         model,
         batches=batches.epoch,
-        loss=lambda batch, rng: {
-            "loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)
-        },
+        loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
         validate=validator(model, split),
         config=training,
         seed=seed,

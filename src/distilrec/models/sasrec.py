@@ -29,9 +29,7 @@ class SASRecConfig(SequenceConfig):
     @model_validator(mode="after")
     def _heads_fit(self) -> SASRecConfig:
         if self.embedding_size % self.heads:
-            raise ValueError(
-                f"{self.heads} heads can't share an embedding_size of {self.embedding_size} evenly"
-            )
+            raise ValueError(f"{self.heads} heads can't share an embedding_size of {self.embedding_size} evenly")
         return self
 
 
@@ -39,8 +37,8 @@ class SASRec(SequenceModel):
     """Self-attention over the last L items; score = state . v + b, with the input's item vectors.
 
     Source: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Deviations: a learned bias
-    per head and distance instead of position vectors, so that prefixes share a pass; normalisation before each
-    sublayer and after the last; GELU; the loss is chosen (the paper's is `bce` with one negative); an item
+    per head and distance instead of position vectors, so that prefixes share a pass; normalisation before
+    each sublayer and after the last; GELU; the loss is chosen (the paper's is `bce` with one negative); an item
     bias; no dropout of attention weights.
     """
 

@@ -132,9 +132,7 @@ def _restore(model: Model, encoded: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in expected.items():
             if target.shape != state[name].shape:
-                raise ValueError(
-                    f"{name}: expected shape {tuple(target.shape)}, found {tuple(state[name].shape)}"
-                )
+                raise ValueError(f"{name}: expected shape {tuple(target.shape)}, found {tuple(state[name].shape)}")
             target.copy_(state[name])
 
 

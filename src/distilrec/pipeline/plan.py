@@ -152,7 +152,9 @@ class Plan:
         model = self.recipe.student.model.model_copy(update={"embedding_size": width})
         student = self.recipe.student.model_copy(update={"model": model})
         recipe = self.recipe
-        alone = self._arm(f"{ALONE}, width {width}", "control", None, recipe.alone, student=student, seeds=1, width=width)
+        alone = self._arm(
+            f"{ALONE}, width {width}", "control", None, recipe.alone, student=student, seeds=1, width=width
+        )
         distilled = self._arm(
             f"{DISTILLED}, width {width}",
             "control",

@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.pipeline.measure import Test, load_test
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
 from distilrec.pipeline.runner import available_cores
-from distilrec.pipeline.tasks import Context
+from distilrec.pipeline.tasks import Context, TrainStudent
 from distilrec.report import Report
 from distilrec.rng import generator
 
@@ -58,8 +58,7 @@ class _Maker:
         """The tests of each arm, one per seed."""
         folder = self.context.store.folder
         return {
-            arm.name: [load_test(folder(self.plan.test(task).stage)) for task in arm.trained]
-            for arm in self.plan.arms
+            arm.name: [load_test(folder(self.plan.test(task).stage)) for task in arm.trained] for arm in self.plan.arms
         }
 
     @cached_property
@@ -70,7 +69,7 @@ class _Maker:
     @cached_property
     def latencies(self) -> dict[str, cost.Latency]:
         queries, _ = self.context.prepared.split.queries("test")
-        some = queries[: LATENCY_QUERIES]
+        some = queries[:LATENCY_QUERIES]
         return {
             arm.name: cost.latency(self.context.model(arm.trained[0].stage), some)
             for arm in self.plan.arms
@@ -143,7 +142,11 @@ class _Maker:
         metrics |= self.beyond_accuracy(tests)
         latency = self.latencies.get(arm.name)
         model = self.context.model(arm.trained[0].stage)
-        labels = [self.context.store.result(task.labels) for task in arm.trained if getattr(task, "labels", None)]
+        labels = [
+            self.context.store.result(task.labels)
+            for task in arm.trained
+            if isinstance(task, TrainStudent) and task.labels is not None
+        ]
         return {
             "name": arm.name,
             "role": arm.role,
@@ -213,7 +216,7 @@ class _Maker:
 
     def agreement(self) -> dict[str, Any]:
         teacher = self.tests[TEACHER][0].lists
-        measures = {
+        measures: dict[str, Callable[[NDArray[np.int32]], NDArray[np.float64]]] = {
             f"overlap@{K}": lambda lists: agreement.overlap(teacher, lists, K),
             f"rank_biased_overlap@{K}": lambda lists: agreement.rank_biased_overlap(teacher, lists, K),
             f"rank_correlation@{K}": lambda lists: agreement.rank_correlation(teacher, lists, K),
@@ -269,11 +272,14 @@ class _Maker:
         return points
 
     def curves(self) -> list[dict[str, Any]]:
-        drawn = [(arm, seed) for arm in self.shown for seed in arm.seeds if self.results[arm.name][seed % len(arm.seeds)]["curve"]]
-        return [self.curve(arm, seed) for arm, seed in drawn]
+        return [
+            self.curve(arm, seed, result["curve"])
+            for arm in self.shown
+            for seed, result in zip(arm.seeds, self.results[arm.name], strict=True)
+            if result["curve"]
+        ]
 
-    def curve(self, arm: Arm, seed: int) -> dict[str, Any]:
-        epochs = self.results[arm.name][seed % len(arm.seeds)]["curve"]
+    def curve(self, arm: Arm, seed: int, epochs: list[dict[str, Any]]) -> dict[str, Any]:
         parts = [name for name in epochs[0]["losses"] if name != "loss"]
         return {
             "arm": arm.name,
@@ -286,7 +292,7 @@ class _Maker:
 
     def examples(self) -> list[dict[str, Any]]:
         """Five users, drawn at random among those whose lists aren't both without a hit where there are enough."""
-        queries, targets = self.context.prepared.split.queries("test")
+        queries, _ = self.context.prepared.split.queries("test")
         quality = self.values(TEACHER).mean(0) + self.values(DISTILLED).mean(0)
         order = generator(0, "examples").permutation(len(queries))
         order = order[np.argsort(quality[order] == 0, kind="stable")]

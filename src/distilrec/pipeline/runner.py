@@ -57,8 +57,12 @@ def run_tasks(
     with multiprocessing.get_context("spawn").Manager() as manager:
         messages: queue.Queue[Message] = manager.Queue()
         threads = max(1, available_cores() // jobs)
-        options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": _start}
-        with ProcessPoolExecutor(jobs, initargs=(store.run, data, threads, messages), **options) as pool:  # type: ignore[arg-type]
+        with ProcessPoolExecutor(
+            jobs,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(store.run, data, threads, messages),
+        ) as pool:
             running: dict[Future[str], Task] = {}
             try:
                 while waiting or running:
@@ -101,7 +105,7 @@ def _start(run: Path, data: DataConfig, threads: int, messages: queue.Queue[Mess
     """Set up a process of the pool."""
     import torch
 
-    global _context, _messages  # noqa: PLW0603  a process of the pool has no other place for what it keeps
+    global _context, _messages
     torch.set_num_threads(threads)
     _context, _messages = Context(Store(run), data), messages
 

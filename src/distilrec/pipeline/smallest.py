@@ -52,9 +52,7 @@ class _Candidate:
         return f"width {width} as {precision}: keeps {self.kept:.1%} in {self.bytes:,} bytes and {self.ms:.2f} ms"
 
 
-def find_smallest(
-    recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None = None, progress: Progress
-) -> Recipe:
+def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None = None, progress: Progress) -> Recipe:
     """The recipe with the student of fewest bytes that satisfies all limits on validation.
 
     Each width (the recipe's `evaluation.widths`, else 4 to 64) is distilled once, with the recipe's settings, at each

@@ -19,7 +19,6 @@ from distilrec.models import (
     Model,
     Popularity,
     PopularityConfig,
-    SequenceModel,
     build,
     fit,
     load_model,

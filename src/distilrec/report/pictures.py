@@ -49,8 +49,7 @@ def _mean_curve(curves: Sequence[Curve]) -> list[tuple[float, float]]:
 
 def _by_arm(report: Report) -> dict[str, list[Curve]]:
     found = {
-        arm.name: [curve for curve in report.curves if curve.arm == arm.name and curve.epochs]
-        for arm in report.arms
+        arm.name: [curve for curve in report.curves if curve.arm == arm.name and curve.epochs] for arm in report.arms
     }
     return {name: curves for name, curves in found.items() if curves}
 
@@ -89,9 +88,7 @@ def training_rows(report: Report) -> list[TrainingRow]:
     rows = []
     for name, curves in _by_arm(report).items():
         tops = [max(value for _, value in _validation(curve)) for curve in curves if _validation(curve)]
-        best, loss = (
-            number(fmean(values)) if values else "–" for values in (tops, [c.loss[-1] for c in curves])
-        )
+        best, loss = (number(fmean(values)) if values else "–" for values in (tops, [c.loss[-1] for c in curves]))
         lengths = [curve.epochs[-1] for curve in curves]
         rows.append(TrainingRow(arms[name], len(curves), _range(min(lengths), max(lengths)), best, loss))
     return rows

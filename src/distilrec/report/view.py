@@ -57,9 +57,7 @@ def key_figures(report: Report) -> list[KeyFigure]:
     ratios = report.compression
     figures = [
         *_quality_figures(report),
-        _ratio(
-            "of the parameters", ratios.parameters, *(count(arm.parameters) for arm in (distilled, teacher))
-        ),
+        _ratio("of the parameters", ratios.parameters, *(count(arm.parameters) for arm in (distilled, teacher))),
         _ratio("of the bytes", ratios.bytes, *(size(arm.bytes) for arm in (distilled, teacher))),
     ]
     if distilled.latency_ms and teacher.latency_ms:
@@ -71,8 +69,7 @@ def key_figures(report: Report) -> list[KeyFigure]:
 def _quality_figures(report: Report) -> list[KeyFigure | None]:
     metric = report.metric
     teacher, alone, distilled = (
-        number(report.arm(role).metrics[metric].mean)
-        for role in ("teacher", "student_alone", "distilled_student")
+        number(report.arm(role).metrics[metric].mean) for role in ("teacher", "student_alone", "distilled_student")
     )
     test = report.between(report.arm("distilled_student").name, report.arm("student_alone").name)
     gained, gap = gain(report), report.gap_closed.get(metric)
@@ -115,9 +112,7 @@ def metric_tables(report: Report) -> list[MetricTable]:
 def has_costs(report: Report) -> bool:
     """Whether anything is known beyond parameters and bytes."""
     return bool(report.flops_per_query) or any(
-        cost is not None
-        for arm in report.arms
-        for cost in (arm.latency_ms, arm.train_seconds, arm.record_seconds)
+        cost is not None for arm in report.arms for cost in (arm.latency_ms, arm.train_seconds, arm.record_seconds)
     )
 
 

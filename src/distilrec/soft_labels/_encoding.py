@@ -28,9 +28,7 @@ def score_scale(best: NDArray[np.float32], *scores: NDArray[np.float32]) -> NDAr
     return np.where(scale > 0, scale, 1).astype(np.float32)
 
 
-def encode(
-    scores: NDArray[np.float32], best: NDArray[np.float32], scale: NDArray[np.float32]
-) -> NDArray[np.float16]:
+def encode(scores: NDArray[np.float32], best: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float16]:
     """(B, C): (score - best) / scale, which lies in [-1, 0], so it neither overflows nor changes the order.
 
     The error is at most 2^-11 of the distance from the best score (and at least 2^-25 of the scale): the top
@@ -58,9 +56,7 @@ def encode_block(
     """
     left = (scores > -torch.inf).sum(1)  # (B,): items that may be recommended
     best = scores.amax(1).masked_fill(left == 0, 0.0)
-    columns = {
-        "log_sum_exp": _log_sum_exp(scores, best, layout.temperatures).masked_fill(left[:, None] == 0, 0.0)
-    }
+    columns = {"log_sum_exp": _log_sum_exp(scores, best, layout.temperatures).masked_fill(left[:, None] == 0, 0.0)}
     if layout.kind == "full":
         columns["scores"] = scores
     else:

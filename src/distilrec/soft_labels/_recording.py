@@ -106,9 +106,7 @@ class Recording:
             elif progress is not None:
                 progress(stop, n_rows)
 
-    def _write_shard(
-        self, layout: Layout, shard: int, start: int, stop: int, progress: Progress | None
-    ) -> None:
+    def _write_shard(self, layout: Layout, shard: int, start: int, stop: int, progress: Progress | None) -> None:
         # Seeded by shard and not by recording, so that a resumed one draws the same tails.
         rng = generator(self.seed, "tail", shard)
         partial = self.path / f".{shard_name(shard)}.tmp"

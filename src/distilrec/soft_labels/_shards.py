@@ -31,9 +31,7 @@ class Shards:
         """Sort the rows (B,) by shard, so that each is read once and forward; rows of -1 are left out."""
         n_rows = self._manifest.n_queries
         if len(rows) > 0 and (rows.min() < -1 or rows.max() >= n_rows):
-            raise ValueError(
-                f"soft labels: rows must lie in -1..{n_rows - 1}, given {rows.min()}..{rows.max()}"
-            )
+            raise ValueError(f"soft labels: rows must lie in -1..{n_rows - 1}, given {rows.min()}..{rows.max()}")
         order = np.argsort(rows, kind="stable")
         order = order[np.searchsorted(rows[order], 0) :]
         shards, within = np.divmod(rows[order], self._manifest.shard_rows)

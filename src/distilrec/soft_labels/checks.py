@@ -46,9 +46,7 @@ def check_queries(queries: Queries, query_ids: NDArray[Any], n_items: int) -> No
     if len(queries) == 0:
         raise SoftLabelError("record: no queries, so there is nothing to record; check the training part")
     if len(np.unique(query_ids)) < len(query_ids):
-        raise SoftLabelError(
-            "record: query ids repeat, so a query would find another's labels; make them distinct"
-        )
+        raise SoftLabelError("record: query ids repeat, so a query would find another's labels; make them distinct")
     for rows in {id(part): part for part in (queries.histories, queries.masked)}.values():
         values = rows.values
         if len(values) > 0 and (values.min() < 0 or values.max() >= n_items):

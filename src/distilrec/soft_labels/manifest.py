@@ -117,9 +117,7 @@ class Manifest(Layout):
         path = folder / MANIFEST
         if not path.is_file():
             if (folder / RECORDING).is_file():
-                raise ArtefactError(
-                    f"{folder}: the recording isn't finished; repeat it to go on where it stopped"
-                )
+                raise ArtefactError(f"{folder}: the recording isn't finished; repeat it to go on where it stopped")
             raise ArtefactError(f"{folder}: not a store of soft labels, it holds no {MANIFEST}")
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -106,9 +106,7 @@ def _begun(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         others = [p.name for p in path.glob("*") if not p.name.endswith(".tmp")]
         if others:
-            raise SoftLabelError(
-                f"record: {path} holds {min(others)!r}, which is no recording; name another folder"
-            )
+            raise SoftLabelError(f"record: {path} holds {min(others)!r}, which is no recording; name another folder")
         return None
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

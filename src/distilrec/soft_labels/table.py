@@ -93,9 +93,7 @@ class SoftLabels:
         """
         self._need(("factored", "full"), "the scores of any item")
         if items.ndim != 2 or len(items) != len(rows) or (rows < 0).any():
-            raise ValueError(
-                f"scores: expected items (B, C) for recorded rows (B,), given {items.shape} for {rows}"
-            )
+            raise ValueError(f"scores: expected items (B, C) for recorded rows (B,), given {items.shape} for {rows}")
         groups = self._shards.groups(rows)
         if self.manifest.kind == "factored":
             hidden = self._shards.gather("hidden", len(rows), groups).astype(np.float32)
@@ -135,9 +133,7 @@ class SoftLabels:
         size = sum((self.path / name).stat().st_size for name in self.manifest.checksums)
         return {**kept, "n_shards": self.manifest.n_shards, "bytes": size}
 
-    def _candidates(
-        self, column: Arrays, recorded: NDArray[np.bool_], prefix: str
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, column: Arrays, recorded: NDArray[np.bool_], prefix: str) -> tuple[Tensor, Tensor, Tensor]:
         """Items, scores and mask, (B, C) each, with 0 where masked."""
         if f"{prefix}scores" not in column:
             scores = np.empty((len(recorded), 0), np.float32)

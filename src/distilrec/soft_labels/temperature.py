@@ -27,9 +27,7 @@ _MOST_STEPS = 60
 _LEAST_VARIANCE = 1e-6
 
 
-def fit_temperature(
-    teacher: Recommender, queries: Queries, targets: Ragged, *, filter_seen: bool = True
-) -> float:
+def fit_temperature(teacher: Recommender, queries: Queries, targets: Ragged, *, filter_seen: bool = True) -> float:
     """The T that minimises the mean of -log softmax(scores / T)[target] over the targets.
 
     queries, targets: of the validation part; with many, an evenly spaced part of them is taken. filter_seen:
@@ -99,7 +97,5 @@ def _derivatives(
         curvature += float(variance[rows].double().sum())
         n_targets += len(rows)
     if n_targets == 0:
-        raise SoftLabelError(
-            "fit_temperature: no validation target that its query hasn't seen; check the split"
-        )
+        raise SoftLabelError("fit_temperature: no validation target that its query hasn't seen; check the split")
     return slope / n_targets, curvature / n_targets
