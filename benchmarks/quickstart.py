@@ -35,7 +35,8 @@ def main(variables: list[str]) -> None:
 
 def _timed(command: list[str], folder: Path, cache: Path) -> float:
     """Seconds of wall clock; nothing that an earlier run left in a cache is found."""
-    inherited = {key: value for key, value in os.environ.items() if key not in {"DISTILREC_DATA", "MAKEFLAGS"}}
+    hidden = {"DISTILREC_DATA", "MAKEFLAGS"}
+    inherited = {key: value for key, value in os.environ.items() if key not in hidden}
     begin = time.perf_counter()
     subprocess.run(command, cwd=folder, env={**inherited, "XDG_CACHE_HOME": str(cache)}, check=True)
     return time.perf_counter() - begin

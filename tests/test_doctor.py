@@ -25,7 +25,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_package_of_train_says_what_it_is_for() -> None:
     """A new dependency without a phrase would be listed with an empty one."""
-    content = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     named = {text.split(">")[0] for text in content["project"]["optional-dependencies"]["train"]}
     assert named == _TRAIN.keys()
 
@@ -86,6 +86,7 @@ def test_a_data_folder_that_is_not_there_is_reported(tmp_path: Path, monkeypatch
     """A mistyped DISTILREC_DATA is passed over silently elsewhere."""
     monkeypatch.setenv("DISTILREC_DATA", str(tmp_path / "mistyped"))
     assert found("DISTILREC_DATA").found is None
+    assert found("Data folder").found == str(tmp_path / "cache" / "distilrec")
 
 
 def test_a_named_set_is_found_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,58 +111,47 @@ def _memory() -> Check:
     if hasattr(os, "sysconf"):
         found = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     about = Path("/proc/meminfo")
-    free = re.search(r"MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii")) if about.exists() else None
+    text = about.read_text(encoding="ascii") if about.exists() else ""
+    free = re.search(r"MemAvailable:\s+(\d+) kB", text)
     if free is not None:
         found = f"{found}, {int(free[1]) / 2**20:.1f} GiB of it free"
-    return Check("Memory", found, "logs, and models of all users and items", "how much there is isn't known", "")
+    needed_for = "logs, and the vectors of all users and items"
+    return Check("Memory", found, needed_for, "how much there is isn't known", "")
 
 
 def _data_home() -> list[Check]:
     """The folder into which named sets are fetched, and the disk under it."""
-    checks = []
-    given = os.environ.get("DISTILREC_DATA")
-    if given and not Path(given).is_dir():
-        checks.append(
-            Check(
-                "DISTILREC_DATA",
-                None,
-                "data sets of your own, by name",
-                f"{given} isn't a folder, so nothing is looked for there",
-                f"mkdir -p {given}",
-            )
-        )
     homes = data_homes()
-    writable = [home for home in homes if os.access(_existing(home), os.W_OK)]
-    home = writable[0] if writable else homes[-1]
+    home = next((home for home in homes if home.is_dir() and os.access(home, os.W_OK)), homes[-1])
+    nearest = next(place for place in (home, *home.parents) if place.exists())
     place = Check(
         "Data folder",
-        str(home) if writable else None,
+        str(home) if os.access(nearest, os.W_OK) else None,
         "keeping named data sets",
         f"{home} can't be written, so named sets can't be fetched",
         "export DISTILREC_DATA=FOLDER, an existing one that you may write",
     )
-    free = f"{shutil.disk_usage(_existing(home)).free / 1e9:.1f} GB free"
-    return [
-        *checks,
-        place,
-        Check("Disk of the data folder", free, "named data sets", "they can't be kept", ""),
-    ]
+    free = f"{shutil.disk_usage(nearest).free / 1e9:.1f} GB free"
+    disk = Check("Disk of the data folder", free, "keeping named data sets", "they can't be fetched", "")
+    return [*_own_home(), place, disk]
 
 
-def _existing(path: Path) -> Path:
-    """The path, or its nearest parent that exists."""
-    return next(place for place in (path, *path.parents) if place.exists())
+def _own_home() -> list[Check]:
+    """DISTILREC_DATA, where it is set."""
+    given = os.environ.get("DISTILREC_DATA")
+    if not given:
+        return []
+    found = given if Path(given).is_dir() else None
+    without = f"{given} isn't a folder, so nothing is looked for there"
+    return [Check("DISTILREC_DATA", found, "data sets of your own, by name", without, f"mkdir -p {given}")]
 
 
 def _named_sets() -> list[Check]:
-    homes = data_homes()
-    return [
-        Check(
-            f"Data set {name}",
-            next((str(home / name) for home in homes if (home / name / "interactions.parquet").is_file()), None),
-            f"recipes with `source: {name}`",
-            "it is fetched when it is first used, which needs the network once",
-            f'python -c "from distilrec.data import DataConfig, load; load(DataConfig(source={name!r}))"',
-        )
-        for name in NAMED_SETS
-    ]
+    without = "it is fetched when it is first used, which needs the network once"
+    checks = []
+    for name in NAMED_SETS:
+        folders = [home / name for home in data_homes()]
+        cached = next((str(path) for path in folders if (path / "interactions.parquet").is_file()), None)
+        fetch = f"distilrec data fetch {name}"
+        checks.append(Check(f"Data set {name}", cached, f"recipes with `source: {name}`", without, fetch))
+    return checks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import yaml
@@ -163,11 +163,21 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe as YAML, without the settings that have their default."""
-    content = recipe.model_dump(mode="json", exclude_defaults=True)
-    content = {"name": recipe.name, **content}
+    short = recipe.model_dump(mode="json", exclude_defaults=True)
+    content = _with_tags({"name": recipe.name, **short}, recipe.model_dump(mode="json"))
     partial = path.with_suffix(".partial")
     partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     partial.replace(path)
+
+
+def _with_tags(short: Any, full: Any) -> Any:
+    """Put the keys back that say which model or kind of split is meant: they are defaults of their own classes."""
+    if isinstance(short, dict):
+        tags = {key: full[key] for key in ("model", "kind") if isinstance(full.get(key), str)}
+        return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
+    if isinstance(short, list):
+        return [_with_tags(*pair) for pair in zip(short, full, strict=True)]
+    return short
 
 
 def recipe_for(data: DataConfig, prepared: Prepared) -> Recipe:

@@ -1,4 +1,4 @@
-"""Contract tests: subclass one, set its attributes, and pytest runs all that every model, loss or metric owes.
+"""Contract tests: subclass one, set its attributes, and pytest runs what every model, loss or metric owes.
 
 ```python
 class TestMine(ModelContract):
@@ -9,7 +9,7 @@ class TestMine(ModelContract):
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,7 +45,6 @@ from distilrec.training import TrainingConfig
 
 __all__ = ["DotProductContract", "LossContract", "MetricContract", "ModelContract", "SequenceContract"]
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 # The largest error of a score, as a share of the spread of all scores.
 ROUNDING: dict[Precision, float] = {"float32": 0.0, "float16": 0.005, "int8": 0.05, "pq": 1.0}
 
@@ -53,14 +52,14 @@ ROUNDING: dict[Precision, float] = {"float32": 0.0, "float16": 0.005, "int8": 0.
 class ModelContract:
     """What every model owes.
 
-    config: of the model. supervision, training: of models that are trained by gradient steps; training should take
-    about a second. least_gain: by how much hit rate@3 on the clusters must exceed that of popularity.
+    config: of the model. supervision, training: of models that are trained by gradient steps; training should
+    take less than a second. least_gain: by how much hit rate@3 on the clusters must exceed that of popularity.
     A model that `build` doesn't know overrides `make`.
     """
 
     config: ClassVar[ModelConfig]
     supervision: ClassVar[Supervision] = Supervision()
-    training: ClassVar[TrainingConfig] = TrainingConfig(epochs=40, batch_size=16, learning_rate=0.02, patience=40)
+    training: ClassVar[TrainingConfig] = TrainingConfig(epochs=20, evaluate_every=5, batch_size=64, learning_rate=0.05)
     least_gain: ClassVar[float] = 0.5
 
     def make(self, data: Split, *, training: TrainingConfig | None = None) -> Model:
@@ -71,11 +70,6 @@ class ModelContract:
         elif isinstance(model, DotProductModel):
             fit(model, data, self.supervision, training or self.training, seed=0)
         return model
-
-    @pytest.fixture(autouse=True)
-    def _without_gradients(self) -> Iterator[None]:
-        with torch.inference_mode(False):
-            yield
 
     @pytest.fixture
     def data(self) -> Split:
@@ -102,10 +96,6 @@ class ModelContract:
         first.fill_(torch.nan)
         assert torch.equal(_scores(model, _queries(data)), kept)
 
-    def test_a_trained_model_is_in_serving_mode(self, model: Model) -> None:
-        """Prevents dropout in evaluation."""
-        assert not any(module.training for module in model.modules())
-
     def test_same_seed_same_bytes(self, model: Model, data: Split) -> None:
         """Prevents results that nobody can repeat."""
         again = self.make(data).state_dict()
@@ -114,11 +104,9 @@ class ModelContract:
 
     def test_global_generators_are_untouched(self, data: Split) -> None:
         """Prevents a model from changing what comes after it."""
-        before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()  # type: ignore[union-attr]  # noqa: NPY002
+        before = _global_generators()
         self.make(data, training=self.training.model_copy(update={"epochs": 1}))
-        after = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()  # type: ignore[union-attr]  # noqa: NPY002
-        assert before[:2] == after[:2]
-        assert torch.equal(before[2], after[2])
+        assert _global_generators() == before
 
     def test_unknown_users_and_empty_histories_are_served(self, model: Model, data: Split) -> None:
         """Prevents a crash, or the answer of the last user, for whoever is new."""
@@ -136,8 +124,8 @@ class ModelContract:
         forgetful = replace(queries, histories=Ragged.from_rows([[0]] * len(queries)))
         scores = _scores(model, queries)
         if model.reads_histories:
-            torch.testing.assert_close(_scores(model, strangers), scores, **CLOSE)
-            assert not torch.allclose(_scores(model, forgetful), scores, **CLOSE)
+            _close(_scores(model, strangers), scores)
+            assert not torch.allclose(_scores(model, forgetful), scores, atol=1e-4)
         else:
             assert torch.equal(_scores(model, forgetful), scores)
 
@@ -146,9 +134,9 @@ class ModelContract:
         queries = _queries(data)
         scores = _scores(model, queries)
         order = generator(0, "order").permutation(len(queries))
-        torch.testing.assert_close(_scores(model, queries[order]), scores[torch.from_numpy(order)], **CLOSE)
+        _close(_scores(model, queries[order]), scores[torch.from_numpy(order)])
         alone = torch.cat([_scores(model, queries[n : n + 1]) for n in range(len(queries))])
-        torch.testing.assert_close(alone, scores, **CLOSE)
+        _close(alone, scores)
         assert _scores(model, queries[:0]).shape == (0, data.log.n_items)
 
     def test_saved_and_loaded_it_scores_the_same(self, model: Model, data: Split, tmp_path: Path) -> None:
@@ -187,6 +175,10 @@ class ModelContract:
 class DotProductContract(ModelContract):
     """What models with query and item vectors owe besides."""
 
+    def test_a_trained_model_is_in_serving_mode(self, model: Model) -> None:
+        """Prevents dropout in evaluation."""
+        assert not any(module.training for module in model.modules())
+
     def test_a_score_is_a_dot_product(self, model: Model, data: Split) -> None:
         """Prevents a store of kind `factored`, or an index of item vectors, from answering otherwise."""
         assert isinstance(model, DotProductModel)
@@ -194,7 +186,7 @@ class DotProductContract(ModelContract):
             hidden, bias = model.hidden(_queries(data)), model.item_bias()
             assert hidden.shape == (len(_queries(data)), model.width)
             product = hidden @ model.item_vectors().T + (0.0 if bias is None else bias)
-        torch.testing.assert_close(product, _scores(model, _queries(data)), **CLOSE)
+        _close(product, _scores(model, _queries(data)))
 
 
 class SequenceContract(DotProductContract):
@@ -203,11 +195,14 @@ class SequenceContract(DotProductContract):
     def test_the_future_changes_nothing(self, model: Model) -> None:
         """Prevents a state that has seen its own target, which training would mistake for skill."""
         assert isinstance(model, SequenceModel)
-        past, ahead = torch.tensor([[3, 1, 2]]), torch.tensor([[3, 1, 2, 5, 6], [3, 1, 2, -1, -1]])
+        items = torch.arange(model.history_length) * 7 % model.n_items
+        now = (len(items) + 1) // 2
+        other, padded = items.clone(), items.clone()
+        other[now:], padded[now:] = items[now:].flip(0), -1
         with torch.inference_mode():
-            known, states = model.states(past), model.states(ahead)
-        for row in states:
-            torch.testing.assert_close(row[:3], known[0], **CLOSE)
+            known = model.states(items[None, :now])[0]
+            for states in model.states(torch.stack([items, other, padded])):
+                _close(states[:now], known)
 
     def test_prefixes_in_one_pass_equal_each_alone(self, model: Model) -> None:
         """Prevents the states of a recording from differing from those of serving."""
@@ -221,10 +216,10 @@ class SequenceContract(DotProductContract):
             hidden = model.hidden(Queries(nobody, together))
             for n, stop in enumerate(stops):
                 rows = Ragged.from_rows([items[max(0, stop - length) : stop].tolist()])
-                torch.testing.assert_close(model.hidden(Queries(nobody[:1], rows))[0], hidden[n], **CLOSE)
+                _close(model.hidden(Queries(nobody[:1], rows))[0], hidden[n])
 
     def test_learns_what_comes_next(self) -> None:
-        """Prevents a model of sequences that only counts items: the answer is (last + 1), never seen before."""
+        """Prevents a model of sequences that only counts items, by which nothing can be foretold here."""
         data = _leave_last_out(cycles())
         assert _hit_rate(self.make(data), data, 1) >= max(0.9, _popularity(data, 1) + 0.5)
 
@@ -341,6 +336,14 @@ class MetricContract:
         """Prevents a list that is shorter than its cut-off from being counted as if it were long."""
         with pytest.raises(ValueError, match="cut-off"):
             self.value([1, 0], 1, 3)
+
+
+def _global_generators() -> tuple[Any, ...]:
+    return random.getstate(), repr(np.random.get_state(legacy=False)), torch.get_rng_state().tolist()  # noqa: NPY002
+
+
+def _close(given: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
 
 
 def _leave_last_out(data: Dataset) -> Split:

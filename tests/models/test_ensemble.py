@@ -61,7 +61,7 @@ def test_scores_are_standardised_per_query_by_hand():
     a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[300.0, 100.0, 200.0]])
     ensemble = Ensemble([Table(a), Table(b)])
     scores = ensemble.score(everyone(1)[0])
-    torch.testing.assert_close(scores, torch.tensor([[0.0, -0.5, 0.5]]))
+    torch.testing.assert_close(scores, torch.tensor([[0.0, -0.5, 0.5]]) * 1.5**0.5)
 
 
 def test_weights_find_the_better_member():

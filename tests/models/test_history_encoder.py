@@ -7,13 +7,13 @@ from distilrec.training import TrainingConfig
 
 class TestHistoryEncoder(SequenceContract):
     config = HistoryEncoderConfig(embedding_size=32, heads=2, history_length=8, dropout=0.1)
-    training = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, patience=40)
+    training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
 
 
 class TestWithSampledSoftmax(SequenceContract):
     config = HistoryEncoderConfig(embedding_size=32, heads=2, history_length=4, dropout=0.0)
     supervision = Supervision(loss="sampled_softmax", negatives=12)
-    training = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, patience=40)
+    training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
 
 
 def test_the_pooling_by_hand():

@@ -10,7 +10,7 @@ from distilrec.training import TrainingConfig
 
 class TestSASRec(SequenceContract):
     config = SASRecConfig(embedding_size=32, layers=1, history_length=8, dropout=0.1)
-    training = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, patience=40)
+    training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
 
 
 class TestSASRecAsPublished(SequenceContract):
@@ -18,7 +18,7 @@ class TestSASRecAsPublished(SequenceContract):
 
     config = SASRecConfig(embedding_size=32, layers=2, history_length=5, dropout=0.0)
     supervision = Supervision(loss="bce", negatives=4)
-    training = TrainingConfig(epochs=40, batch_size=32, learning_rate=0.01, patience=40)
+    training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
 
 
 def test_distance_mask_entry_by_entry():

@@ -148,7 +148,7 @@ class _Objective:
             terms.append(self._mass_term(soft) if self.config.tail == "mass" else self._sampled_term(soft))
         if terms:
             both = over_all_items(hidden, self.student.item_vectors(), self.student.item_bias(), terms)
-            parts["labels" if alpha == 0 else "distillation"] = both
+            parts["distillation" if alpha > 0 and self.dense else "labels"] = both
         return parts
 
     def _mass_term(self, soft: SoftBatch) -> LogitsTerm:

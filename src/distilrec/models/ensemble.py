@@ -87,8 +87,8 @@ class Ensemble(Model):
 
 
 def _standardised(scores: Tensor) -> Tensor:
-    std, mean = torch.std_mean(scores, dim=1, keepdim=True)
-    return (scores - mean) / std.clamp(min=1e-12)
+    centred = scores - scores.mean(1, keepdim=True)
+    return centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
 
 
 def _ndcg(model: Model, queries: Queries, targets: Ragged) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -140,14 +142,24 @@ def _product_quantize(vectors: Tensor) -> dict[str, Tensor]:
     """Codes (N, M) uint8 and books (M, 256, 4) float16, by k-means in each group of four dimensions."""
     width = vectors.shape[1]
     padded = torch.nn.functional.pad(vectors, (0, -width % PQ_DIMENSIONS)).double().numpy()
-    n_codes = min(PQ_CODES, len(vectors))
     groups = np.split(padded, padded.shape[1] // PQ_DIMENSIONS, axis=1)
-    books, codes = zip(
-        *(kmeans2(group, n_codes, iter=25, minit="++", rng=np.random.default_rng(0)) for group in groups),
-        strict=True,
-    )
+    books, codes = zip(*map(_codebook, groups), strict=True)
     return {
         "codes": torch.from_numpy(np.stack(codes, axis=1).astype(np.uint8)),
         "books": torch.from_numpy(np.stack(books)).half(),
         "width": torch.tensor(width),
     }
+
+
+def _codebook(group: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
+    """Book (min(256, N), 4) and codes (N,) of the vectors (N, 4); exact where they are few."""
+    distinct: NDArray[np.float64]
+    codes: NDArray[np.integer[Any]]
+    distinct, codes = np.unique(group, axis=0, return_inverse=True)
+    if len(distinct) > PQ_CODES:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="One of the clusters is empty")  # its code stays unused
+            distinct, codes = kmeans2(group, PQ_CODES, iter=25, minit="++", rng=np.random.default_rng(0))
+    book = np.zeros((min(PQ_CODES, len(group)), PQ_DIMENSIONS))
+    book[: len(distinct)] = distinct
+    return book, codes

@@ -1,0 +1,90 @@
+"""The command line, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from distilrec.cli import data, run, tools  # noqa: F401  they register their commands
+from distilrec.cli.app import app
+from distilrec.recipe import read_recipe
+
+
+def distilrec(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    code = "from distilrec.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_every_command_and_option_has_help() -> None:
+    """Prevents an option that nobody can understand without reading the code."""
+
+    def check(command: object, name: str) -> None:
+        assert getattr(command, "help", None), f"{name} has no help"
+        for parameter in getattr(command, "params", []):
+            if parameter.param_type_name == "option" and "--help" not in parameter.opts:
+                assert parameter.help, f"{name} {parameter.opts} has no help"
+        for sub, child in getattr(command, "commands", {}).items():
+            check(child, f"{name} {sub}")
+
+    check(typer.main.get_command(app), "distilrec")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "klicks.csv"
+    rows = [(f"u{u}", f"i{(u + n) % 17}", 1_600_000_000 + 10 * n) for u in range(40) for n in range(6)]
+    pl.DataFrame(rows, schema=["Kunde", "Artikel", "Zeit"], orient="row").write_csv(path)
+    return path
+
+
+def test_init_writes_a_recipe_that_is_valid_and_says_why(log: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    result = CliRunner().invoke(app, ["init", str(log), "--out", str(recipe)])
+    assert result.exit_code == 0, result.output
+    assert "Kunde" in result.output
+    assert "distilrec run" in result.output
+    assert read_recipe(recipe).data.columns is not None
+    plan = distilrec("run", recipe, "--out", tmp_path / "run", "--explain", "--json")
+    assert plan.returncode == 0, plan.stderr
+    assert {row["plan"] for row in json.loads(plan.stdout)} == {"will run: it hasn't been run yet"}
+
+
+def test_errors_are_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x\ndata: {sauce: ml-100k}\n", encoding="utf-8")
+    result = distilrec("run", recipe, "--out", tmp_path / "run")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "data.source: Field required" in result.stderr
+    as_json = distilrec("run", tmp_path / "none.yaml", "--out", tmp_path / "run", "--json")
+    assert as_json.returncode == 1
+    assert "no such recipe" in json.loads(as_json.stdout)["error"]
+
+
+def test_describe_and_convert(log: Path, tmp_path: Path) -> None:
+    described = CliRunner().invoke(app, ["data", "describe", str(log), "--json"])
+    assert json.loads(described.stdout)["interactions"] == 240
+    target = tmp_path / "log.parquet"
+    assert CliRunner().invoke(app, ["data", "convert", str(log), str(target)]).exit_code == 0
+    frame = pl.read_parquet(target)
+    assert frame.columns == ["user", "item", "time"]
+    assert len(frame) == 240
+    assert frame.filter(pl.col("user") == "u0")["time"].is_sorted()
+
+
+def test_doctor_knows_torch() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert any("torch" in check["name"].lower() for check in json.loads(result.stdout))
+
+
+@pytest.mark.parametrize(("text", "size"), [("500k", 500_000), ("2M", 2_000_000), ("1.5GB", 1_500_000_000), ("8", 8)])
+def test_sizes(text: str, size: int) -> None:
+    assert run.parse_bytes(text) == size

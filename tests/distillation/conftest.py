@@ -1,0 +1,90 @@
+"""A perfect teacher of clusters, few data to learn from, and stores recorded from the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distilrec.data import LeaveLastOut, Split, clusters, final_queries, prefix_queries, split
+from distilrec.models import DotProductModel, HistoryEncoderConfig, MatrixFactorizationConfig, build
+from distilrec.scoring import Queries
+from distilrec.soft_labels import RecordConfig, SoftLabels, record
+
+N_CLUSTERS = 4
+
+
+class Oracle:
+    """Knows each user's cluster: score 4 for its items, 0 for all others."""
+
+    scores_are_logits = True
+    width = N_CLUSTERS
+
+    def __init__(self, n_items: int) -> None:
+        self.n_items = n_items
+
+    def hidden(self, queries: Queries) -> Tensor:
+        clusters = torch.from_numpy(queries.users).long() % N_CLUSTERS
+        return 2 * torch.eye(N_CLUSTERS)[clusters]
+
+    def item_vectors(self) -> Tensor:
+        return 2 * torch.eye(N_CLUSTERS)[torch.arange(self.n_items) % N_CLUSTERS]
+
+    def item_bias(self) -> Tensor | None:
+        return None
+
+    def score(self, queries: Queries) -> Tensor:
+        return self.hidden(queries) @ self.item_vectors().T
+
+
+@pytest.fixture(scope="session")
+def data() -> Split:
+    """Sixteen users with three training items each."""
+    log = clusters(n_users=16, n_items=40, n_clusters=N_CLUSTERS, length=5)
+    return split(log.interactions, LeaveLastOut())
+
+
+@pytest.fixture
+def student(data: Split) -> Callable[..., DotProductModel]:
+    """Makes untrained students, all with the same first weights."""
+
+    def make(reads_histories: bool = False, **settings: Any) -> DotProductModel:
+        kind = HistoryEncoderConfig if reads_histories else MatrixFactorizationConfig
+        if reads_histories:
+            settings = {"heads": 2, "history_length": 4, **settings}
+        model = build(kind(**{"embedding_size": 8, **settings}), data.train.n_users, data.train.n_items, seed=0)
+        assert isinstance(model, DotProductModel)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def labels(data: Split, tmp_path: Path) -> Callable[..., SoftLabels]:
+    """Records the oracle on the training queries."""
+
+    def make(reads_histories: bool = False, queries: Any = None, **settings: Any) -> SoftLabels:
+        if queries is None:
+            queries = prefix_queries(data.train, 4) if reads_histories else final_queries(data.train)
+        return record(
+            Oracle(data.log.n_items),
+            *queries,
+            tmp_path / f"labels-{len(list(tmp_path.iterdir()))}",
+            RecordConfig(**{"k": 12, "tail": 20, **settings}),
+            seed=0,
+            data_fingerprint="data",
+            teacher_fingerprint="oracle",
+        )
+
+    return make
+
+
+@pytest.fixture
+def weights() -> Callable[[DotProductModel], dict[str, bytes]]:
+    """The bytes of a model."""
+    return lambda model: {name: np.asarray(value).tobytes() for name, value in model.state_dict().items()}

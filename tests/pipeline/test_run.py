@@ -1,0 +1,191 @@
+"""A whole run on small data with a known answer, from recipe to report and bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from distilrec.bundle import Bundle
+from distilrec.data import cycles
+from distilrec.errors import ArtefactError, DataError, RecipeError
+from distilrec.pipeline import Limits, explain, find_smallest, forecast_labels, report_again, run, run_part, tune
+from distilrec.recipe import Recipe, write_recipe
+from distilrec.report import Report
+
+
+class Counter:
+    """Counts what a run does."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def begin(self, to_do: int, done: int) -> None: ...
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None: ...
+
+    def end(self, stage: str, seconds: float) -> None:
+        self.ended.append(stage)
+
+
+def content(source: Path) -> dict[str, Any]:
+    training = {"epochs": 2, "batch_size": 64, "learning_rate": 0.02}
+    return {
+        "name": "cycles",
+        "data": {"source": str(source)},
+        "teacher": [
+            {
+                "name": "encoder",
+                "model": {"model": "history_encoder", "embedding_size": 16, "history_length": 8},
+                "training": {**training, "epochs": 8},
+            },
+            {"name": "ease", "model": {"model": "ease", "reg": 10}},
+        ],
+        "record": {"k": 5, "tail": 3},
+        "student": {"model": {"model": "history_encoder", "embedding_size": 4, "history_length": 8}},
+        "alone": {"training": training},
+        "distilled": {"training": training, "distillation": {"alpha": 0.9, "temperature": 2.0, "tail": "sampled"}},
+        "evaluation": {
+            "metrics": ["ndcg@10", "recall@5", "auc"],
+            "seeds": 2,
+            "controls": [
+                "trained longer", "recency-weighted", "label smoothing", "self-distilled",
+                "shuffled teacher", "popularity teacher", "top-10 as positives", "truncated teacher",
+            ],
+            "widths": [2],
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = cycles(n_users=120, n_items=30, length=8)
+    users, positions = data.interactions.flat()
+    items = data.interactions.histories.values[positions]
+    path = tmp_path_factory.mktemp("data") / "log.parquet"
+    pl.DataFrame({"user": users + 1000, "item": [f"ü{item}" for item in items], "time": positions}).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report, list[str]]:
+    out, counter = tmp_path_factory.mktemp("run"), Counter()
+    report = run(Recipe.model_validate(content(source)), out, jobs=2, progress=counter)
+    return out, report, counter.ended
+
+
+def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, list[str]]) -> None:
+    out, report, _ = finished
+    names = [arm.name for arm in report.arms]
+    assert names[:3] == ["teacher", "student alone", "distilled student"]
+    assert len(names) == 3 + 2 + 8
+    assert Report.from_json((out / "report.json").read_bytes()) == report
+    assert "<html" in (out / "report.html").read_text(encoding="utf-8")
+    assert {point.role for point in report.pareto} == {"teacher", "student_alone", "distilled_student"}
+    assert len(report.examples) == 5
+    assert all(curve.epochs for curve in report.curves)
+
+
+def test_what_is_done_is_not_done_again(source: Path, finished: tuple[Path, Report, list[str]]) -> None:
+    out, report, ended = finished
+    recipe, counter = Recipe.model_validate(content(source)), Counter()
+    assert len(ended) == len(set(ended)) > 20
+    again = run(recipe, out, jobs=1, progress=counter)
+    assert counter.ended == []
+    assert [arm.metrics for arm in again.arms] == [arm.metrics for arm in report.arms]
+
+
+def test_a_changed_setting_reruns_only_what_depends_on_it(
+    source: Path, finished: tuple[Path, Report, list[str]]
+) -> None:
+    changed = content(source)
+    changed["distilled"]["distillation"]["alpha"] = 0.5
+    plan = dict(explain(Recipe.model_validate(changed), finished[0]))
+    assert plan["teacher"] == plan["soft labels"] == plan["student alone 0"] == "done"
+    assert plan["distilled student 0"] == "will run: distillation.alpha (0.9 -> 0.5) changed"
+    assert plan["test of distilled student 0"] == "will run: stage 'distilled student 0' changed"
+
+
+def test_another_run_gives_the_same_numbers(
+    source: Path, finished: tuple[Path, Report, list[str]], tmp_path: Path
+) -> None:
+    """Prevents results that hang on the number of processes or on the order of stages."""
+    fewer = content(source)
+    fewer["evaluation"] |= {"controls": [], "widths": [], "seeds": 1}
+    report = run(Recipe.model_validate(fewer), tmp_path, jobs=1, progress=Counter())
+    for role in ("teacher", "student_alone", "distilled_student"):
+        first = finished[1].arm(role).metrics["ndcg@10"].per_seed[0]
+        assert report.arm(role).metrics["ndcg@10"].per_seed[0] == first
+
+
+def test_the_bundle_answers_in_the_users_own_ids(finished: tuple[Path, Report, list[str]]) -> None:
+    bundle = Bundle.from_pretrained(finished[0] / "bundle")
+    frame = bundle.recommend(users=[1000, 1007], k=3)
+    assert frame.columns == ["user", "item", "title", "score", "rank"]
+    assert frame["user"].to_list() == [1000] * 3 + [1007] * 3
+    assert frame["rank"].to_list() == [1, 2, 3] * 2
+    assert all(item.startswith("ü") for item in frame["item"])
+    cold = bundle.recommend(histories=[["ü1", "ü2", "not there"], []], k=2)
+    assert cold.columns[0] == "query"
+    assert not set(cold.filter(pl.col("query") == 0)["item"]) & {"ü1", "ü2"}
+    some = bundle.recommend(histories=[["ü1"]], k=10, candidates=["ü5", "ü6"])
+    assert set(some["item"]) == {"ü5", "ü6"}
+    with pytest.raises(DataError, match="user 1 isn't known"):
+        bundle.recommend(users=[1])
+    with pytest.raises(DataError, match="candidate 'x' isn't an item"):
+        bundle.recommend(histories=[["ü1"]], candidates=["x"])
+    with pytest.raises(DataError, match="give users, histories, or both"):
+        bundle.recommend()
+
+
+def test_the_report_can_be_made_again(finished: tuple[Path, Report, list[str]]) -> None:
+    again = report_again(finished[0])
+    assert [arm.metrics for arm in again.arms] == [arm.metrics for arm in finished[1].arms]
+
+
+def test_parts_of_a_run_and_the_forecast(source: Path, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(content(source))
+    forecast = forecast_labels(recipe, tmp_path)
+    assert list(run_part(recipe, tmp_path, "teacher", jobs=1, progress=Counter())) == ["teacher"]
+    labels = run_part(recipe, tmp_path, "soft labels", jobs=1, progress=Counter())["soft labels"]
+    assert labels["queries"] == forecast["queries"]
+    assert labels["bytes"] == forecast["bytes"]
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    with pytest.raises(ArtefactError, match="stages aren't done"):
+        report_again(tmp_path)
+
+
+def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(content(source))
+    tune(recipe, tmp_path, 1, jobs=1, progress=Counter())
+    counter = Counter()
+    tuned = tune(recipe, tmp_path, 2, jobs=1, progress=counter)
+    assert [name for name in counter.ended if "trial" in name] == ["student alone, trial 1", "distilled student, trial 1"]
+    assert {arm: chosen.trials for arm, chosen in tuned.tuned.items()} == {"student alone": 2, "distilled student": 2}
+    chosen = tuned.tuned["distilled student"].settings
+    assert tuned.distilled.training.learning_rate == chosen["learning_rate"]
+    assert tuned.distilled.distillation.alpha == chosen["alpha"]
+    assert tuned.alone.dropout == tuned.tuned["student alone"].settings["dropout"]
+
+
+def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None:
+    changed = content(source)
+    changed["evaluation"]["widths"] = [2, 16]
+    recipe = Recipe.model_validate(changed)
+    found = find_smallest(recipe, tmp_path, Limits(keep=0.0, bytes=None, ms=None), jobs=1, progress=Counter())
+    assert found.student.model.model_dump()["embedding_size"] == 2
+    with pytest.raises(RecipeError, match=r"No student satisfies all limits.*width"):
+        find_smallest(recipe, tmp_path, Limits(keep=None, bytes=10, ms=None), jobs=1, progress=Counter())
+
+
+def test_the_global_generators_are_left_alone(source: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002  the global generator is what this test is about
+    before = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    run_part(Recipe.model_validate(content(source)), tmp_path, "teacher", jobs=1, progress=Counter())
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(np.asarray(before[1]), np.asarray(np.random.get_state()[1]))  # noqa: NPY002

@@ -1,0 +1,67 @@
+"""A recipe is read strictly, and what is written is read again as the same."""
+
+from pathlib import Path
+
+import pytest
+
+from distilrec.errors import RecipeError
+from distilrec.recipe import Recipe, read_recipe, write_recipe
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+CONTENT = {
+    "data": {"source": "log.csv", "split": {"kind": "global-time", "quantiles": [0.7, 0.8]}},
+    "teacher": [
+        {"name": "sasrec", "model": {"model": "sasrec", "embedding_size": 32}, "training": {"epochs": 3}},
+        {"name": "ease", "model": {"model": "ease"}},
+    ],
+    "student": {"model": {"model": "matrix_factorization", "embedding_size": 8}, "precision": "int8"},
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_that_we_ship_are_valid(path: Path) -> None:
+    read_recipe(path)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """Prevents a run whose recipe.yaml can't be run again."""
+    recipe = Recipe.model_validate(CONTENT)
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+    assert "patience" not in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [", "not a YAML file"),
+        ("just a word", "a recipe is a mapping"),
+        ("name: x", "data: Field required"),
+        ("data: {source: a}\nteacher: []\nstudent: {model: {model: sasrec}}", "teacher: Tuple should have at least 1"),
+        ("data: {source: a}\nteacher: [{name: a, model: {model: bert}}]\nstudent: {model: {model: sasrec}}", "bert"),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: ease, lr: 1}}]\nstudent: {model: {model: sasrec}}",
+            "teacher.0.model.ease.lr: Extra inputs are not permitted",
+        ),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: ease}}]\nstudent: {model: {model: ease}}",
+            "ease can't be distilled into",
+        ),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: ease}}, {name: a, model: {model: ease}}]\n"
+            "student: {model: {model: sasrec}}",
+            "names of their own",
+        ),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="recipe.yaml") as raised:
+        read_recipe(tmp_path / "recipe.yaml")
+    assert said in str(raised.value)
+
+
+def test_a_data_file_may_lie_beside_its_recipe(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item\na,b\n", encoding="utf-8")
+    write_recipe(Recipe.model_validate(CONTENT), tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml").data.source == str(tmp_path / "log.csv")
