@@ -1,6 +1,6 @@
 """Write the measured numbers into README and docs: `python scripts/update_docs.py [--check]`.
 
-A region looks like this, and what stands between its marks is replaced:
+A region looks like this, its marks at the beginning of a line; what stands between them is replaced:
 
     <!-- begin:results -->
     <!-- end:results -->
@@ -21,8 +21,8 @@ from typing import Any
 from distilrec.report.numbers import count, interval, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
-REGION = re.compile(r"(<!-- begin:(?P<name>[a-z-]+) -->\n).*?(<!-- end:(?P=name) -->)", re.DOTALL)
-MARK = re.compile(r"<!-- (begin|end):")
+REGION = re.compile(r"^(<!-- begin:(?P<name>[a-z-]+) -->\n).*?^(<!-- end:(?P=name) -->)$", re.DOTALL | re.MULTILINE)
+MARK = re.compile(r"^<!-- (begin|end):", re.MULTILINE)
 METRIC = "ndcg@10"
 ROLES = ("teacher", "student_alone", "distilled_student")
 

@@ -1,3 +1,5 @@
+import contextlib
+import json
 import os
 import runpy
 import signal
@@ -142,34 +144,39 @@ def test_randomness_follows_from_the_seed_and_leaves_the_global_generators_alone
 
     def run(seed):
         torch.rand(seed)  # whatever ran before
-        module, drawn = Noisy(), []
+        module, drawn, kept = Noisy(), [], []
 
         def loss(batch, rng):
             drawn.append(rng.random())
-            return {"loss": module.dropout(module.x).square().sum()}
+            out = module.dropout(module.x)
+            kept.append(tuple((out != 0).tolist()))
+            return {"loss": out.square().sum()}
 
         before = torch.get_rng_state()
         descend(module, TrainingConfig(epochs=3), loss=loss, seed=seed)
         assert torch.equal(torch.get_rng_state(), before)
-        assert len(set(drawn)) == 3
+        assert len(set(drawn)) == len(set(kept)) == 3
         return module.x.detach().numpy().tobytes(), drawn
 
     assert run(1) == run(1)
     assert run(1) != run(2)
 
 
-def kill_after(epochs, folder):
-    """Train in another process until so many epochs are done, then kill -9."""
+def kill_in_epoch(number, folder):
+    """Train in another process, and kill -9 it before the epoch of this number is saved."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(distilrec.__file__).parents[1]),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),  # other threads round otherwise
     }
-    command = [sys.executable, str(SCRIPT), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+    command, pipe = [sys.executable, str(SCRIPT), str(folder)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True) as process:
         for line in process.stdout:
-            if int(line) == epochs:
+            if int(line) == number:
                 process.kill()
+                break
+            process.stdin.write("\n")
+            process.stdin.flush()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -177,9 +184,10 @@ def test_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_training(tmp_pat
     """Moments of AdamW, the warm-up, the average, dropout and the best weights so far: each is easily lost."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     script = runpy.run_path(str(SCRIPT))
-    kill_after(7, tmp_path / "killed")
+    kill_in_epoch(7, tmp_path / "killed")
     found = load_file(tmp_path / "killed")
     assert {name.split("/")[0] for name in found} == {"now", "best", "average", "optimizer", "notes"}
+    assert len(json.loads(found["notes"].numpy().tobytes())["epochs"]) == 6
     trained, epochs = {}, {}
     for name in ("killed", "whole"):
         epochs[name] = []
@@ -204,6 +212,28 @@ def test_a_longer_training_goes_on_where_a_finished_one_stopped(checkpoint):
     epochs = descend(module, TrainingConfig(epochs=3, learning_rate=0.1), checkpoint=checkpoint)
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
     assert module.x.item() == pytest.approx(-0.3)
+
+
+def test_the_best_weights_survive_an_interruption(tmp_path, monkeypatch):
+    """Prevents a resumed training whose best epoch is over from keeping those of the moment it was killed."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+    settings, path = TrainingConfig(epochs=4, learning_rate=0.1), tmp_path / "checkpoint"
+
+    def interrupted(epoch):
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    for quality, on_epoch in ((iter([0.9, 0.2, 0.1]), interrupted), (iter([0.3, 0.4]), None)):
+        module = Slope()
+        with contextlib.suppress(KeyboardInterrupt):
+            descend(
+                module,
+                settings,
+                validate=lambda values=quality: next(values),
+                checkpoint=path,
+                on_epoch=on_epoch,
+            )
+    assert module.x.item() == pytest.approx(-0.1)
 
 
 def test_a_damaged_checkpoint_is_named(checkpoint):

@@ -59,6 +59,11 @@ def test_the_table_by_hand() -> None:
     )
 
 
+def test_marks_in_prose_are_prose() -> None:
+    text = "Regions lie between `<!-- begin:results -->` and\n`<!-- end:results -->`.\n"
+    assert updated(text, {}, ENGLISH) == text
+
+
 def test_the_chinese_readme_holds_the_same_numbers() -> None:
     text = updated(TEXT, {"quickstart": RESULT}, CHINESE)
     assert "| ml-100k | 教师 (M) | 0.0900 [0.0800, 0.1000] |" in text

@@ -1,4 +1,4 @@
-"""Trains a small SASRec into a folder, with a line on stdout after each epoch; killed and resumed by a test."""
+"""Trains a small SASRec, and waits after each epoch for a line on stdin; killed and resumed by a test."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ def work(checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> bytes:
     config = SASRecConfig(embedding_size=16, layers=1, dropout=0.3, history_length=5)
     model = build(config, data.train.n_users, data.train.n_items, seed=0)
     settings = TrainingConfig(
-        epochs=EPOCHS, evaluate_every=2, batch_size=64, learning_rate=0.01, warmup_steps=9, average=0.9
+        epochs=EPOCHS, evaluate_every=2, batch_size=64, learning_rate=0.002, warmup_steps=60, average=0.9
     )
     training.CHECKPOINT_SECONDS = 0.0
     fit(model, data, Supervision(), settings, seed=0, checkpoint=checkpoint, on_epoch=on_epoch)
     return b"".join(value.numpy().tobytes() for value in model.state_dict().values())
 
 
+def wait(epoch: Epoch) -> None:
+    """Say that the epoch is done, and go on when told to."""
+    print(epoch.number, flush=True)  # noqa: T201
+    sys.stdin.readline()
+
+
 if __name__ == "__main__":
-    work(Path(sys.argv[1]), lambda epoch: print(epoch.number, flush=True))  # noqa: T201
+    work(Path(sys.argv[1]), wait)

@@ -8,7 +8,7 @@ from torch import nn
 from distilrec.data import Interactions, final_queries, prefix_queries
 from distilrec.distillation import DistillationConfig, ShuffledLabels, distil, offline
 from distilrec.errors import SoftLabelError
-from distilrec.losses import knowledge, sampled_soft_label_kl
+from distilrec.losses import knowledge, sampled_soft_label_kl, soft_label_kl_with_tail, tail_log_sum_exp
 from distilrec.models import MatrixFactorizationConfig, Supervision, build, fit
 from distilrec.ranking import evaluate
 from distilrec.scoring import Ragged
@@ -126,15 +126,35 @@ def test_the_sampled_tail_is_one_loss_computed_in_two_ways(
         torch.testing.assert_close(dense, gathered, rtol=1e-4, atol=1e-6)
 
 
-def test_the_sampled_tail_by_the_published_loss(data, student, labels):
-    """tau^2, alpha and the fitted temperature each enter once."""
-    model, store = student(), labels()
+@pytest.mark.parametrize("tail", ["mass", "sampled"])
+def test_soft_labels_are_the_published_losses(data, student, labels, tail):
+    """alpha, tau^2 and the fitted temperature each enter once, whatever the way in which the gradient is taken."""
+    model, store, tau, fitted = student(), labels(), 2.0, 2.0
+    store.manifest = store.manifest.model_copy(update={"temperature": fitted})
     batch = next(model.batches(data.train, Supervision(), 8).epoch(np.random.default_rng(0)))
-    loss = objective_of(model, store, DistillationConfig(alpha=1, temperature=2, tail="sampled"))
-    items, teacher, mask, probability = store.batch(store.rows(batch.query_ids)).candidates()
+    config = DistillationConfig(alpha=1, temperature=tau, tail=tail)
+    loss = objective_of(model, store, config).loss(batch, np.random.default_rng(0))["loss"]
+    soft = store.batch(store.rows(batch.query_ids))
     logits = model.encode(batch) @ model.item_vectors().T + model.item_bias()
-    expected = sampled_soft_label_kl(logits.gather(1, items), teacher, mask, probability, temperature=2)
-    torch.testing.assert_close(loss.loss(batch, np.random.default_rng(0))["loss"], expected)
+    if tail == "sampled":
+        items, scores, mask, probability = soft.candidates()
+        expected = sampled_soft_label_kl(logits.gather(1, items), scores / fitted, mask, probability, temperature=tau)
+        torch.testing.assert_close(loss, expected)
+    else:
+        expected = soft_label_kl_with_tail(
+            logits.gather(1, soft.items),
+            soft.scores / fitted,
+            soft.mask,
+            tail_log_sum_exp(logits, soft.items, soft.mask, temperature=tau),
+            soft.log_sum_exp_at(fitted * tau),
+            temperature=tau,
+        )
+    for found, wanted in zip(
+        torch.autograd.grad(loss, list(model.parameters())),
+        torch.autograd.grad(expected, list(model.parameters())),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 class Worked:

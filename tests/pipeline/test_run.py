@@ -164,7 +164,10 @@ def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_pa
     tune(recipe, tmp_path, 1, jobs=1, progress=Counter())
     counter = Counter()
     tuned = tune(recipe, tmp_path, 2, jobs=1, progress=counter)
-    assert [name for name in counter.ended if "trial" in name] == ["student alone, trial 1", "distilled student, trial 1"]
+    assert [name for name in counter.ended if "trial" in name] == [
+        "student alone, trial 1",
+        "distilled student, trial 1",
+    ]
     assert {arm: chosen.trials for arm, chosen in tuned.tuned.items()} == {"student alone": 2, "distilled student": 2}
     chosen = tuned.tuned["distilled student"].settings
     assert tuned.distilled.training.learning_rate == chosen["learning_rate"]

@@ -50,7 +50,7 @@ def convert(
 
     from distilrec.data import DataConfig, load
 
-    dataset = load(DataConfig(source=source, split={"kind": "random"})).dataset  # type: ignore[arg-type]
+    dataset = load(DataConfig(source=source, split={"kind": "random"})).dataset
     log = dataset.interactions
     users, positions = log.flat()
     columns = {

@@ -65,9 +65,9 @@ def cross_entropy_(
 
     logits: (p, N). rows, items: (T,) int64, each pair at most once where `tail` is given. weights: (T,).
     tail: (p,), target mass of all items that aren't among a row's targets, taken as one more class whose
-    probability is theirs together, taken as 1e-6 where it is less; None: no such class. spread: share of each target that goes evenly to all
-    items (label smoothing). Equals `softmax_cross_entropy` times the sum of weights, and with `tail`,
-    temperature**-2 times `soft_label_kl_with_tail` plus the teacher's entropy.
+    probability is theirs together, and 1e-6 where that is less; None: no such class. spread: share of each
+    target that goes evenly to all items (label smoothing). Equals `softmax_cross_entropy` times the sum of
+    weights, and with `tail`, temperature**-2 times `soft_label_kl_with_tail` plus the teacher's entropy.
 
     >>> logits = torch.zeros(1, 4)
     >>> cross_entropy_(logits, torch.tensor([0]), torch.tensor([2]), torch.ones(1)), logits  # log 4

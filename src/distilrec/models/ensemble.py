@@ -17,6 +17,7 @@ from distilrec.scoring import Queries, Ragged
 __all__ = ["Ensemble"]
 
 STEP = 0.05
+BLOCK = 256
 
 
 class Ensemble(Model):
@@ -52,19 +53,32 @@ class Ensemble(Model):
         the new one is searched in steps of 0.05, so the cost grows with the number of members, not with its
         power.
         """
-        alone = [_ndcg(self._with(weights), queries, targets) for weights in np.eye(len(self.members))]
-        order = np.argsort(alone)[::-1]
-        best, weights = max(alone), np.eye(len(self.members))[order[0]]
+        each = np.eye(len(self.members))
+        alone = self._ndcg_of(each, queries, targets)
+        order = np.argsort(-alone, kind="stable")
+        best, weights = alone[order[0]], each[order[0]]
+        shares = np.arange(STEP, 1.0, STEP)[:, None]
         for member in order[1:]:
-            mixes = [
-                (1 - share) * weights + share * np.eye(len(self.members))[member]
-                for share in np.arange(STEP, 1.0, STEP)
-            ]
-            qualities = [_ndcg(self._with(mix), queries, targets) for mix in mixes]
-            if max(qualities) > best:
-                best, weights = max(qualities), mixes[int(np.argmax(qualities))]
-        self._with(weights)
+            mixes = (1 - shares) * weights + shares * each[member]
+            qualities = self._ndcg_of(mixes, queries, targets)
+            if qualities.max() > best:
+                best, weights = qualities.max(), mixes[int(qualities.argmax())]
+        self.weights.copy_(torch.from_numpy(weights))
         return float(best)
+
+    def _ndcg_of(self, mixes: NDArray[np.float64], queries: Queries, targets: Ragged) -> NDArray[np.float64]:
+        """NDCG@10 of several weightings (n, m), each member asked once per query."""
+        sums = np.zeros(len(mixes))
+        needed = [member for number, member in enumerate(self.list_members()) if mixes[:, number].any()]
+        used = torch.from_numpy(mixes[:, mixes.any(axis=0)]).float()
+        for begin in range(0, len(queries), BLOCK):
+            asked, wanted = queries[begin : begin + BLOCK], targets[begin : begin + BLOCK]
+            with torch.inference_mode():
+                scores = torch.stack([_standardised(member.score(asked)) for member in needed])  # (m, B, N)
+                for number, weights in enumerate(used):
+                    mixed = _Scored(torch.einsum("m,mbn->bn", weights, scores))
+                    sums[number] += evaluate(mixed, asked, wanted, ["ndcg@10"], batch_size=BLOCK)["ndcg@10"].sum()
+        return sums / max(len(queries), 1)
 
     def serving_state(self) -> dict[str, Tensor]:
         """The weights, and what each member needs."""
@@ -72,10 +86,6 @@ class Ensemble(Model):
         for number, member in enumerate(self.list_members()):
             state |= {f"members.{number}.{name}": value for name, value in member.serving_state().items()}
         return state
-
-    def _with(self, weights: NDArray[np.float64]) -> Ensemble:
-        self.weights.copy_(torch.from_numpy(weights))
-        return self
 
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
@@ -91,5 +101,15 @@ def _standardised(scores: Tensor) -> Tensor:
     return centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
 
 
-def _ndcg(model: Model, queries: Queries, targets: Ragged) -> float:
-    return float(evaluate(model, queries, targets, ["ndcg@10"])["ndcg@10"].mean())
+class _Scored:
+    """Scores that are known already, in the place of a model."""
+
+    scores_are_logits = False
+
+    def __init__(self, scores: Tensor) -> None:
+        self._scores = scores
+        self.n_items = scores.shape[1]
+
+    def score(self, queries: Queries) -> Tensor:
+        """(B, N) float32, of the one block of queries that they are for."""
+        return self._scores

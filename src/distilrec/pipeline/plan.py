@@ -95,7 +95,7 @@ class Plan:
         alone = self._arm(ALONE, "student_alone", None, recipe.alone)
         distilled = self._arm(DISTILLED, "distilled_student", "soft labels", recipe.distilled, labels=self.labels)
         members = [
-            Arm(member.member.name, "control", "member of the teacher", (recipe.seed,), (member,), None)
+            Arm(member.member.name, "teacher", "member of the teacher", (recipe.seed,), (member,), None)
             for member in self.members
             if len(self.members) > 1
         ]

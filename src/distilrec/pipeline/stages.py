@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,13 +81,6 @@ class Store:
             return "will go on: it was interrupted"
         reasons = [self._difference(stage, old) for old in self._earlier(stage)]
         return f"will run: {min(reasons, key=len)}" if reasons else "will run: it hasn't been run yet"
-
-    def remove_unused(self, used: list[Stage]) -> None:
-        """Delete the folders of stages that aren't in `used`."""
-        kept = {self._path(stage).name for stage in used}
-        for path in (self.run / STAGES).iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path)
 
     def _path(self, stage: Stage) -> Path:
         return self.run / STAGES / f"{stage.name.replace(' ', '-')}-{stage.key}"

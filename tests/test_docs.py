@@ -1,0 +1,42 @@
+"""Documents must not promise what isn't there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distilrec.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Git hosts make them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A page that was moved or renamed leaves dead links behind."""
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        other = (page.parent / target) if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in _anchors(other), f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_settings_of_the_guide_make_a_recipe() -> None:
+    """A setting that was renamed would be an error for whoever copies it from the guide."""
+    text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    content: dict[str, Any] = {}
+    for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        content |= yaml.safe_load(block)
+    recipe = Recipe.model_validate(content)
+    assert set(content) == {"data", "teacher", "record", "student", "alone", "distilled", "evaluation"}
+    assert recipe.distilled.distillation.temperature in recipe.record.temperatures
