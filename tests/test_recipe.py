@@ -56,7 +56,7 @@ def test_round_trip(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(RecipeError, match="recipe.yaml") as raised:
+    with pytest.raises(RecipeError, match=r"recipe\.yaml") as raised:
         read_recipe(tmp_path / "recipe.yaml")
     assert said in str(raised.value)
 

@@ -38,8 +38,9 @@ def run_command(
 ) -> None:
     """Run all stages: teach, record soft labels, distil, evaluate; write OUT/report.html and OUT/report.json.
 
-    Stages that are done are kept; a changed setting re-runs only what depends on it. With --keep, --max-bytes or --max-ms,
-    students of several widths and precisions are tried on validation, and the smallest that satisfies all is run.
+    Stages that are done are kept; a changed setting re-runs only what depends on it. With --keep, --max-bytes or
+    --max-ms, students of several widths and precisions are tried on validation, and the smallest that satisfies all
+    is run.
 
     Example: distilrec run recipes/quickstart.yaml --out runs/quickstart
     """
