@@ -136,6 +136,11 @@ class Split:
         """Train and validation together: the histories of the test queries."""
         return self.log.select(self.part <= VALIDATION)
 
+    @property
+    def held_out(self) -> Interactions:
+        """Validation and test together: what no training and no recording may see."""
+        return self.log.select((self.part == VALIDATION) | (self.part == TEST))
+
     def queries(self, part: Part) -> tuple[Queries, Ragged]:
         """The queries of a part and the items to be found for them.
 

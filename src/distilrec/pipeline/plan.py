@@ -138,7 +138,10 @@ class Plan:
                 )
             case "top-10 as positives":
                 method = "the teacher's ten best as positives, without scores"
-                return self._arm(name, "control", method, distilled, labels=self.labels, transform="hard", seeds=seeds)
+                # Positives need all other items beside them; a softmax over the ten alone would teach nothing.
+                mixed = distilled.distillation.model_copy(update={"tail": "mass", "temperature": 1.0})
+                hard = distilled.model_copy(update={"distillation": mixed})
+                return self._arm(name, "control", method, hard, labels=self.labels, transform="hard", seeds=seeds)
             case _:
                 return self._truncated(name)
 

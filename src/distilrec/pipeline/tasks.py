@@ -150,6 +150,7 @@ class RecordLabels(Task):
             data_fingerprint=context.prepared.dataset.fingerprint,
             teacher_fingerprint="popularity" if self.teacher is None else self.teacher.key,
             validation=split.queries("validation"),
+            held_out=split.held_out,
             progress=lambda done, of: on_progress(done, of, "queries"),
         )
         return {"temperature": labels.temperature, "bytes": labels.summary()["bytes"], "queries": len(labels)}
