@@ -22,7 +22,7 @@ class SlowTeacher:
         self.scores = torch.randn(N_QUERIES, N_ITEMS, generator=torch.Generator().manual_seed(0))
 
     def score(self, queries: Queries) -> torch.Tensor:
-        time.sleep(0.005)
+        time.sleep(0.005)  # so that the kill falls within the recording; no outcome depends on it
         return self.scores[torch.from_numpy(queries.users).long()]
 
 
