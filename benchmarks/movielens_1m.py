@@ -30,7 +30,7 @@ def further_figures(report: Report) -> dict[str, float]:
     `sasrec_ndcg@10`: of the best SASRec among the teacher's members. `parameters_over_best_neural`: the
     distilled student's over those of the best neural member. `bytes_ratio`: distilled student / teacher.
     """
-    neural = [arm for arm in _members(report) if arm.model in NEURAL]
+    neural = [arm for arm in report.arms if arm.role == "teacher" and arm.model in NEURAL]
     sasrec = [arm for arm in neural if arm.model == "SASRec"]
     if not sasrec or report.compression.bytes is None:
         raise ValueError(f"The report needs a SASRec as teacher or as its member, and sizes; it has {neural}")
@@ -40,12 +40,6 @@ def further_figures(report: Report) -> dict[str, float]:
         / max(neural, key=_quality).parameters,
         "bytes_ratio": report.compression.bytes,
     }
-
-
-def _members(report: Report) -> list[Arm]:
-    """The teacher, and the members where it has several."""
-    members = [arm for arm in report.arms if arm.role == "control" and arm.method == "member of the teacher"]
-    return [report.arm("teacher"), *members]
 
 
 def _quality(arm: Arm) -> float:

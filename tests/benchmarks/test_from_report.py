@@ -38,9 +38,9 @@ CONTENT: dict[str, Any] = {
         _arm("teacher", "teacher", "Ensemble", 0.20, 1000),
         _arm("student alone", "student_alone", "SASRec", 0.16, 100),
         _arm("distilled student", "distilled_student", "SASRec", 0.19, 100),
-        _arm("sasrec", "control", "SASRec", 0.18, 500, "member of the teacher"),
-        _arm("lightgcn", "control", "LightGCN", 0.12, 900, "member of the teacher"),
-        _arm("ease", "control", "EASE", 0.19, 700, "member of the teacher"),
+        _arm("sasrec", "teacher", "SASRec", 0.18, 500, "member of the teacher"),
+        _arm("lightgcn", "teacher", "LightGCN", 0.12, 900, "member of the teacher"),
+        _arm("ease", "teacher", "EASE", 0.19, 700, "member of the teacher"),
         _arm("self-distilled", "control", "SASRec", 0.17, 100, "taught by the student alone"),
     ],
     "comparisons": [
