@@ -38,5 +38,5 @@ def test_the_settings_of_the_guide_make_a_recipe() -> None:
     for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         content |= yaml.safe_load(block)
     recipe = Recipe.model_validate(content)
-    assert set(content) == {"data", "teacher", "record", "student", "alone", "distilled", "evaluation"}
+    assert set(content) == {"data", "teacher", "record", "student", "alone", "distilled", "joint", "evaluation"}
     assert recipe.distilled.distillation.temperature in recipe.record.temperatures

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from distilrec.errors import ModelError, RecipeError
 from distilrec.metrics import Metric
-from distilrec.ranking import evaluate, rank, top_k
+from distilrec.ranking import evaluate, rank, score_pairs, top_k
 from distilrec.scoring import Queries, Ragged
 
 
@@ -224,3 +224,15 @@ def test_unknown_metrics_are_refused_before_any_scoring():
     with pytest.raises(RecipeError, match="recal@5"):
         evaluate(model, queries_for([[]]), Ragged.from_rows([[0]]), ["recal@5"])
     assert model.asked == []
+
+
+def test_scores_of_pairs_are_those_of_their_query_whatever_the_block():
+    """An offset that is wrong from the second block on, or a mask that hides what was seen."""
+    table = torch.arange(15.0).view(3, 5)
+    queries, items = queries_for([[0], [1], []]), Ragged.from_rows([[4, 0], [], [1]])
+    for size in (1, 2, None):
+        assert score_pairs(Table(table), queries, items, batch_size=size).tolist() == [4.0, 0.0, 11.0]
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        score_pairs(Table(table * torch.nan), queries, items)
+    with pytest.raises(ValueError, match="for each of the 3 queries, given 2 rows"):
+        score_pairs(Table(table), queries, items[:2])

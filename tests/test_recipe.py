@@ -14,8 +14,12 @@ CONTENT = {
         {"name": "sasrec", "model": {"model": "sasrec", "embedding_size": 32}, "training": {"epochs": 3}},
         {"name": "ease", "model": {"model": "ease"}},
     ],
-    "student": {"model": {"model": "matrix_factorization", "embedding_size": 8}, "precision": "int8"},
+    "student": {"model": {"model": "sasrec", "embedding_size": 8}, "precision": "int8"},
+    "joint": {"training": {"epochs": 4}},
 }
+
+
+JOINT = "data: {source: a}\nteacher: [{name: ease, model: {model: ease}}]\nstudent: {model: {model: sasrec}}\n"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -51,6 +55,18 @@ def test_round_trip(tmp_path: Path) -> None:
             "data: {source: a}\nteacher: [{name: a, model: {model: ease}}, {name: a, model: {model: ease}}]\n"
             "student: {model: {model: sasrec}}",
             "names of their own",
+        ),
+        (f"{JOINT}joint: {{}}", "None is no member with vectors"),
+        (f"{JOINT}joint: {{teacher: ease}}", "'ease' is no member with vectors"),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: matrix_factorization}}]\n"
+            "student: {model: {model: sasrec}}\njoint: {}",
+            "two models that read histories or two that look users up",
+        ),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: sasrec, history_length: 9}}]\n"
+            "student: {model: {model: sasrec}}\njoint: {}",
+            "the teacher reads 9 items, the student 50",
         ),
     ],
 )

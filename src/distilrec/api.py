@@ -28,13 +28,18 @@ class _Quiet:
         """Nothing."""
 
 
-def run(recipe: Recipe | str | Path, out: str | Path, *, jobs: int | None = None) -> Report:
+def run(
+    recipe: Recipe | str | Path, out: str | Path, *, since: str | Path | None = None, jobs: int | None = None
+) -> Report:
     """Run a recipe into the folder `out` and return its report; what is done already is kept.
 
+    since: the folder of a finished run to go on from: its teacher is kept, its students are trained on.
     jobs: processes at once, by default one per core. They are started anew: a script that calls this needs the usual
     ``if __name__ == "__main__":``.
     """
     content = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    if since is not None:
+        content = content.model_copy(update={"since": str(Path(since).resolve())})
     return run_recipe(content, Path(out), jobs=jobs, progress=_Quiet())
 
 

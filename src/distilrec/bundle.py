@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,22 @@ class Bundle:
 
     @classmethod
     def of(cls, model: Model, prepared: Prepared) -> Bundle:
-        """Bundle a model with the ids and the histories (training and validation) of the data it was trained on."""
-        dataset, histories = prepared.dataset, prepared.split.known_at_test.histories
+        """Bundle a model with the ids of its data, and with all that each user took: test items are history now."""
+        dataset, histories = prepared.dataset, prepared.split.log.histories
         items = pl.DataFrame({"item": dataset.item_ids.values, "title": dataset.titles(np.arange(model.n_items))})
         rows = pl.DataFrame(dict(zip(("row", "item"), histories.flat(), strict=True)))
         taken = rows.group_by("row", maintain_order=True).agg(pl.col("item").alias("history"))
         users = pl.DataFrame({"user": dataset.user_ids.values}).with_row_index("row").cast({"row": pl.Int64})
         users = users.join(taken, on="row", how="left", maintain_order="left").drop("row")
         return cls(model, items, users.with_columns(pl.col("history").fill_null([])))
+
+    @cached_property
+    def _item_ids(self) -> Ids:
+        return Ids(self.items["item"])
+
+    @cached_property
+    def _user_ids(self) -> Ids:
+        return Ids(self.users["user"])
 
     def recommend(
         self,
@@ -62,10 +71,16 @@ class Bundle:
         users: their own ids; known ones are answered from their history. histories: item ids, oldest first, one
         list per query; alone they serve anyone at once, with `users` they go before what is known of them.
         Items that the model doesn't know are left out of a history. candidates: rank these items only.
-        Raises DataError on unknown users without a history, and on candidates that no one knows.
+        Raises DataError on unknown users without a history, on histories alone where the model knows users only, and
+        on candidates that no one knows.
         """
         if users is None and histories is None:
             raise DataError("recommend: give users, histories, or both")
+        if users is None and not self.model.reads_histories:
+            raise DataError(
+                f"recommend: a {type(self.model).__name__} doesn't read histories, it knows the users of its training "
+                "log; give users, or distil a student that reads them (history_encoder, sasrec)"
+            )
         if users is not None and histories is not None and len(users) != len(histories):
             raise DataError(f"recommend: {len(users)} users but {len(histories)} histories; give one for each")
         queries = self._queries(users, histories)
@@ -86,18 +101,19 @@ class Bundle:
 
     def _queries(self, users: Sequence[Any] | None, histories: Sequence[Sequence[Any]] | None) -> Queries:
         n = len(users) if users is not None else len(histories or ())
-        places = np.full(n, -1, np.int32) if users is None else Ids(self.users["user"]).encode(users)
+        places = np.full(n, -1, np.int32) if users is None else self._user_ids.encode(users)
         if histories is None:
             if (places < 0).any():
                 unknown = (users or ())[int(np.flatnonzero(places < 0)[0])]
-                raise DataError(f"recommend: user {unknown!r} isn't known; give a history with `histories=`")
+                advice = "; give a history with `histories=`" if self.model.reads_histories else ""
+                raise DataError(f"recommend: user {unknown!r} isn't known{advice}")
             known = self.users["history"].gather(places.astype(np.int64))
             lengths = known.list.len().to_numpy().astype(np.int64)
             values = known.explode().drop_nulls().to_numpy().astype(np.int32)
             return Queries(places, Ragged.from_lengths(lengths, values))
         flat = [item for history in histories for item in history]
         owners = np.repeat(np.arange(n), [len(history) for history in histories])
-        items = Ids(self.items["item"]).encode(flat) if flat else np.empty(0, np.int32)
+        items = self._item_ids.encode(flat) if flat else np.empty(0, np.int32)
         lengths = np.bincount(owners[items >= 0], minlength=n).astype(np.int64)
         return Queries(places, Ragged.from_lengths(lengths, items[items >= 0]))
 
@@ -106,7 +122,7 @@ class Bundle:
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         if candidates is None:
             return rank(self.model, queries, k, filter_seen=filter_seen)
-        allowed = Ids(self.items["item"]).encode(candidates)
+        allowed = self._item_ids.encode(candidates)
         if (allowed < 0).any():
             unknown = candidates[int(np.flatnonzero(allowed < 0)[0])]
             raise DataError(f"recommend: candidate {unknown!r} isn't an item that the student knows")

@@ -17,7 +17,7 @@ from distilrec.errors import ModelError
 from distilrec.metrics import Metric
 from distilrec.scoring import Queries, Ragged, Recommender
 
-__all__ = ["AUC", "evaluate", "rank", "top_k"]
+__all__ = ["AUC", "evaluate", "rank", "score_pairs", "top_k"]
 
 AUC = "auc"
 BLOCK_BYTES = 2**26
@@ -151,6 +151,26 @@ def evaluate(
         for metric in wanted:
             results[str(metric)][part] = metric(hits, n_relevant)
     return results
+
+
+@torch.inference_mode()
+def score_pairs(
+    model: Recommender, queries: Queries, items: Ragged, *, batch_size: int | None = None
+) -> NDArray[np.float32]:
+    """The score of some items for each query: (T,) float32, row by row, for items (Q rows, T in all).
+
+    Nothing is masked. batch_size: as in `rank`. Raises ModelError where a score isn't finite.
+    """
+    if len(items) != len(queries):
+        raise ValueError(f"score_pairs: expected items for each of the {len(queries)} queries, given {len(items)} rows")
+    found = [np.empty(0, np.float32)]
+    for part, scores in _blocks(model, queries, False, batch_size):
+        keys = torch.from_numpy(_keys(*items[part].flat(), model.n_items, "the items to score"))
+        found.append(scores.view(-1)[keys.to(scores.device)].float().cpu().numpy())
+    values = np.concatenate(found)
+    if not np.isfinite(values).all():
+        raise ModelError(f"{type(model).__name__}.score returned NaN or infinity; the model has probably diverged")
+    return values
 
 
 def _parts(length: int, size: int) -> Iterator[slice]:

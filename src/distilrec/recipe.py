@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distilrec.data import DataConfig, Prepared
-from distilrec.distillation import DistillationConfig
+from distilrec.distillation import DistillationConfig, check_pair
 from distilrec.errors import RecipeError
 from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
 from distilrec.soft_labels import RecordConfig
@@ -84,6 +84,15 @@ class Distilled(Alone):
     distillation: DistillationConfig = DistillationConfig()
 
 
+class Joint(Distilled):
+    """How the student is trained together with a teacher, each from the other as it stands; nothing is recorded.
+
+    teacher: the member whose model is trained anew beside the student; None takes the first with vectors.
+    """
+
+    teacher: str | None = None
+
+
 class Evaluation(_Part):
     """What is measured, and how often.
 
@@ -110,9 +119,14 @@ class Chosen(_Part):
 
 
 class Recipe(_Part):
-    """All settings of a run."""
+    """All settings of a run.
+
+    since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
+    are continued, and drift is reported; `data` is the whole log of today.
+    """
 
     name: str = "run"
+    since: str | None = None
     seed: int = 0
     data: DataConfig
     teacher: tuple[Member, ...] = Field(min_length=1)
@@ -120,6 +134,7 @@ class Recipe(_Part):
     student: Student
     alone: Alone = Alone()
     distilled: Distilled = Distilled()
+    joint: Joint | None = None
     evaluation: Evaluation = Evaluation()
     tuned: dict[Literal["student alone", "distilled student"], Chosen] = {}
 
@@ -129,6 +144,20 @@ class Recipe(_Part):
         if len(set(names)) < len(names):
             raise ValueError(f"members of the teacher need names of their own, given {names}")
         return self
+
+    @model_validator(mode="after")
+    def _joint_is_possible(self) -> Self:
+        if self.joint is not None:
+            check_pair(self.joint_teacher(self.joint).model, self.student.model, self.joint.supervision)
+        return self
+
+    def joint_teacher(self, joint: Joint) -> Member:
+        """The member that `joint` means."""
+        fitting = {member.name: member for member in self.teacher if isinstance(member.model, VectorConfig)}
+        name = joint.teacher or next(iter(fitting), None)
+        if name not in fitting:
+            raise RecipeError(f"joint.teacher: {name!r} is no member with vectors; those are {list(fitting)}")
+        return fitting[name]
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distilrec.data import Dataset, LeaveLastOut, Split, clusters, cycles, split
+from distilrec.data import Dataset, Interactions, LeaveLastOut, Split, clusters, cycles, split
 from distilrec.errors import SoftLabelError
 from distilrec.models import (
     ClosedForm,
@@ -43,7 +43,7 @@ from distilrec.rng import generator
 from distilrec.scoring import Queries, Ragged
 from distilrec.training import TrainingConfig
 
-__all__ = ["DotProductContract", "LossContract", "MetricContract", "ModelContract", "SequenceContract"]
+__all__ = ["DotProductContract", "LossContract", "MetricContract", "ModelContract", "SequenceContract", "UserContract"]
 
 # The largest error of a score, as a share of the spread of all scores.
 ROUNDING: dict[Precision, float] = {"float32": 0.0, "float16": 0.005, "int8": 0.05, "pq": 1.0}
@@ -187,6 +187,24 @@ class DotProductContract(ModelContract):
             assert hidden.shape == (len(_queries(data)), model.width)
             product = hidden @ model.item_vectors().T + (0.0 if bias is None else bias)
         _close(product, _scores(model, _queries(data)))
+
+
+class UserContract(DotProductContract):
+    """What models with user vectors owe besides."""
+
+    def test_users_without_history_are_answered_as_popularity_does(self) -> None:
+        """Prevents a random first vector, which nothing has trained, from being served as a user's taste."""
+        rng, popularity = generator(0, "popularity"), np.arange(1, 41) / 820
+        rows = [rng.choice(40, 8, replace=False, p=popularity).tolist() if user >= 5 else [] for user in range(60)]
+        data = _leave_last_out(replace(clusters(), interactions=Interactions(Ragged.from_rows(rows), n_items=40)))
+        model = self.make(data)
+        assert isinstance(model, DotProductModel)
+        users = np.array([-1, 0, 4, *range(5, 60)], np.int32)
+        with torch.inference_mode():
+            hidden = model.hidden(Queries(users, Ragged.from_rows([[]] * len(users))))
+            torch.testing.assert_close(hidden[:3], hidden[3:].mean(0).expand(3, -1))
+            scores = _scores(model, Queries(users[1:2], Ragged.from_rows([[]])))[0].numpy()
+        assert np.corrcoef(scores, np.log(data.train.item_counts() + 0.5))[0, 1] > 0.7
 
 
 class SequenceContract(DotProductContract):

@@ -107,6 +107,7 @@ def train(
         [p for p in modules.parameters() if p.requires_grad],
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
+        fused=True,
     )
     state = _State(modules, optimizer, _copy(modules), _copy(modules))
     if checkpoint is not None and checkpoint.exists():

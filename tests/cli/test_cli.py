@@ -69,6 +69,14 @@ def test_errors_are_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert "no such recipe" in json.loads(as_json.stdout)["error"]
 
 
+def test_since_needs_a_finished_run_and_no_limits(log: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    CliRunner().invoke(app, ["init", str(log), "--out", str(recipe)])
+    command = ["run", str(recipe), "--out", str(tmp_path / "today"), "--since", str(tmp_path / "yesterday")]
+    assert "no finished run to go on from" in str(CliRunner().invoke(app, [*command, "--explain"]).exception)
+    assert "can't go with --keep" in str(CliRunner().invoke(app, [*command, "--keep", "0.9"]).exception)
+
+
 def test_describe_and_convert(log: Path, tmp_path: Path) -> None:
     described = CliRunner().invoke(app, ["data", "describe", str(log), "--json"])
     assert json.loads(described.stdout)["interactions"] == 240

@@ -15,6 +15,7 @@ from distilrec.data import (
     LeaveLastOut,
     RandomSplit,
     SplitConfig,
+    labelled_queries,
     split,
     split_negatives,
 )
@@ -191,3 +192,19 @@ def test_negatives_of_a_column_split_follow_their_own_column():
     positives = split(log_of([[0]]), ColumnSplit(), np.array([0], dtype=np.uint8))
     made = split_negatives(positives, log_of([[1, 2]]), ColumnSplit(), np.array([2, 0], dtype=np.uint8))
     assert made.part.tolist() == [2, 0]
+
+
+def test_labels_run_along_the_items_of_users_who_liked_or_disliked():
+    """Labels that slip by one item, or users with dislikes only left out, would still give a smooth AUC."""
+    likes = split(log_of([[0, 1, 2, 3], [4, 5], [6, 7, 8]], [[10, 20, 30, 40], [1, 2], [1, 2, 3]]), LeaveLastOut())
+    dislikes = split_negatives(likes, log_of([[9, 10, 11], [12], []], [[35, 41, 42], [9], []]), LeaveLastOut())
+    dislikes.part[3] = 2  # user 1 has no like in the test part
+    for part, histories, items, labels in (
+        ("validation", [[0, 1], [6]], [[2, 9], [7]], [True, False, True]),
+        ("test", [[0, 1, 2], [4, 5], [6, 7]], [[3, 10, 11], [12], [8]], [True, False, False, False, True]),
+    ):
+        queries, found, known = labelled_queries(likes, dislikes, part)
+        assert [queries.histories[i : i + 1].flat()[1].tolist() for i in range(len(queries))] == histories
+        assert [found[i : i + 1].flat()[1].tolist() for i in range(len(found))] == items
+        assert known.tolist() == labels
+    assert queries.users.tolist() == [0, 1, 2]

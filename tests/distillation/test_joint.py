@@ -12,6 +12,7 @@ from distilrec.models import (
     Popularity,
     PopularityConfig,
     SASRecConfig,
+    Supervision,
     build,
 )
 from distilrec.ranking import evaluate
@@ -41,7 +42,7 @@ def test_both_sides_learn(reads_histories):
     popularity.fit(data.train)
     teacher, pupil = a_teacher(data, reads_histories), a_teacher(data, reads_histories, item_bias=False)
     config = DistillationConfig(alpha=0.3, knowledge_weight=0.1)
-    curve = distil_jointly(teacher, pupil, data, config, TRAINING, seed=0)
+    curve = distil_jointly(teacher, pupil, data, config, Supervision(), TRAINING, seed=0)
     for side, model in (("teacher", teacher), ("student", pupil)):
         assert quality(model, data) > quality(popularity, data) + 0.4
         assert curve[-1].losses[side] < 0.8 * curve[0].losses[side]
@@ -51,7 +52,7 @@ def test_a_teacher_that_needs_the_graph_gets_it(data, student):
     """LightGCN takes its graph when it is asked for batches, which are the student's here."""
     config = LightGCNConfig(embedding_size=8)
     teacher = build(config, data.train.n_users, data.train.n_items, seed=0)
-    distil_jointly(teacher, student(), data, DistillationConfig(), TrainingConfig(epochs=1), seed=0)
+    distil_jointly(teacher, student(), data, DistillationConfig(), Supervision(), TrainingConfig(epochs=1), seed=0)
     assert teacher.smoothed.abs().sum() > 0
 
 
@@ -59,7 +60,7 @@ def prepared(monkeypatch, teacher, pupil, data, config, **options):
     """The modules, one batch and the parts of its loss, as `train` gets them."""
     caught = {}
     monkeypatch.setattr(joint, "train", lambda modules, **handed: caught.update(handed, modules=modules))
-    distil_jointly(teacher, pupil, data, config, TRAINING, seed=0, **options)
+    distil_jointly(teacher, pupil, data, config, Supervision(), TRAINING, seed=0, **options)
     rng = np.random.default_rng(0)
     batch = next(iter(caught["batches"](rng)))
     return caught["modules"], batch, caught["loss"](batch, rng)
@@ -111,13 +112,16 @@ def test_dislikes_are_learned_from(data, student, monkeypatch):
 def test_sides_that_do_not_fit_are_refused(data, student, monkeypatch):
     """Other batches, or a longer window than was trained, would fail deep inside a model."""
 
-    def attempt(teacher, pupil):
-        distil_jointly(teacher, pupil, data, DistillationConfig(), TRAINING, seed=0)
+    def attempt(teacher, pupil, loss="softmax"):
+        supervision = Supervision(loss=loss)
+        distil_jointly(teacher, pupil, data, DistillationConfig(), supervision, TRAINING, seed=0)
 
     with pytest.raises(RecipeError, match="SASRec and MatrixFactorization"):
         attempt(a_teacher(data, True), student())
     with pytest.raises(RecipeError, match="the teacher reads 4 items, the student 9"):
         attempt(a_teacher(data, True), student(True, history_length=9))
+    with pytest.raises(RecipeError, match="needs the loss 'softmax'"):
+        attempt(a_teacher(data, False), student(), "bpr")
     monkeypatch.setattr(joint, "LARGEST_CATALOGUE", 39)
     with pytest.raises(RecipeError, match="these data have 40"):
         attempt(a_teacher(data, False), student())

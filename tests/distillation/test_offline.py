@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from distilrec.data import Interactions, final_queries, prefix_queries
+from distilrec.data import Interactions, Split, final_queries, prefix_queries
 from distilrec.distillation import DistillationConfig, ShuffledLabels, distil, offline
 from distilrec.errors import SoftLabelError
 from distilrec.losses import knowledge, sampled_soft_label_kl, soft_label_kl_with_tail, tail_log_sum_exp
@@ -99,11 +99,11 @@ def test_a_temperature_off_the_grid_is_refused(data, student, labels):
         distil(student(), data, labels(), DistillationConfig(temperature=3), Supervision(), TRAINING, seed=0)
 
 
-def objective_of(model, store, config, projection=None):
+def objective_of(model, log, store, config, projection=None):
     modules = nn.ModuleDict({"student": model})
     if projection is not None:
         modules["projection"] = projection
-    return offline._Objective(model, store, config, Supervision(), modules)
+    return offline._Objective(model, log, store, config, Supervision(), modules)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -119,7 +119,7 @@ def test_the_sampled_tail_is_one_loss_computed_in_two_ways(
     for largest in (10**6, 0):
         monkeypatch.setattr(offline, "LARGEST_DENSE", largest)
         model.zero_grad()
-        parts = objective_of(model, store, config).loss(batch, np.random.default_rng(0))
+        parts = objective_of(model, data.train, store, config).loss(batch, np.random.default_rng(0))
         parts["loss"].backward()
         found.append((parts["loss"].detach(), *(p.grad.clone() for p in model.parameters())))
     for dense, gathered in zip(*found, strict=True):
@@ -133,7 +133,7 @@ def test_soft_labels_are_the_published_losses(data, student, labels, tail):
     store.manifest = store.manifest.model_copy(update={"temperature": fitted})
     batch = next(model.batches(data.train, Supervision(), 8).epoch(np.random.default_rng(0)))
     config = DistillationConfig(alpha=1, temperature=tau, tail=tail)
-    loss = objective_of(model, store, config).loss(batch, np.random.default_rng(0))["loss"]
+    loss = objective_of(model, data.train, store, config).loss(batch, np.random.default_rng(0))["loss"]
     soft = store.batch(store.rows(batch.query_ids))
     logits = model.encode(batch) @ model.item_vectors().T + model.item_bias()
     if tail == "sampled":
@@ -141,6 +141,8 @@ def test_soft_labels_are_the_published_losses(data, student, labels, tail):
         expected = sampled_soft_label_kl(logits.gather(1, items), scores / fitted, mask, probability, temperature=tau)
         torch.testing.assert_close(loss, expected)
     else:
+        seen, taken = data.train.histories[batch.users].flat()
+        logits = logits.index_put((torch.from_numpy(seen), torch.from_numpy(taken).long()), torch.tensor(-torch.inf))
         expected = soft_label_kl_with_tail(
             logits.gather(1, soft.items),
             soft.scores / fitted,
@@ -155,6 +157,59 @@ def test_soft_labels_are_the_published_losses(data, student, labels, tail):
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class Five:
+    """A teacher of five items."""
+
+    scores_are_logits = True
+    n_items = 5
+
+    def score(self, queries):
+        return torch.tensor([[7.0, 2.0, 1.0, 0.0, 0.0]]).repeat(len(queries), 1)
+
+
+@pytest.mark.parametrize("altered", [False, True], ids=["own labels", "labels of another"])
+def test_the_tail_is_what_was_neither_listed_nor_seen(tmp_path, altered):
+    """The teacher's mass is that of unseen items; a student that likes what was seen would meet it without learning.
+
+    Item 0 was seen, item 1 is listed: p = e^2 / (e^2 + e + 2) and the rest; the student has 1/3 for item 1, and 2/3
+    for the tail, whatever its logit of item 0 is.
+    """
+    log = Interactions(Ragged.from_rows([[0], [3]]), n_items=5)
+    queries, ids = final_queries(log)
+    names = {"data_fingerprint": "data", "teacher_fingerprint": "five"}
+    settings = RecordConfig(k=1, tail=2, dtype="float32")
+    store = record(Five(), queries[:1], ids[:1], tmp_path / "labels", settings, seed=0, **names)
+    if altered:
+        store.rows = lambda query_ids: np.where(query_ids == ids[1], 0, -1)  # user 1, who has seen item 3
+    student = build(MatrixFactorizationConfig(embedding_size=2), 2, 5, seed=0)
+    with torch.no_grad():
+        student.users.zero_()
+        student.bias.copy_(torch.tensor([900.0, 2.0, 2.0, 1.0, 1.0]).log())
+    objective = objective_of(student, log, store, DistillationConfig(alpha=1))
+    (batch,) = student.batches(log, Supervision(), 2).epoch(np.random.default_rng(0))
+    loss = objective.loss(batch, np.random.default_rng(0))["loss"]
+    p = math.exp(2) / (math.exp(2) + math.e + 2)
+    assert loss.item() == pytest.approx(-p * math.log(1 / 3) - (1 - p) * math.log(2 / 3), abs=1e-5)
+    (gradient,) = torch.autograd.grad(loss, student.bias)
+    assert gradient[0] == 0
+    assert gradient[1].item() == pytest.approx(1 / 3 - p, abs=1e-5)
+    assert gradient[2:].sum().item() == pytest.approx(p - 1 / 3, abs=1e-5)
+
+
+def test_soft_labels_of_some_queries_are_enough(data, student, labels):
+    """A batch without any of them has true labels only; one that counts as an error would end the training."""
+    queries, ids = final_queries(data.train)
+    few = labels(queries=(queries[:2], ids[:2]), hidden=True, dtype="float32")
+    training = TrainingConfig(epochs=1, batch_size=4)
+    for tail in ("mass", "sampled"):
+        for largest in (10**6, 0):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(offline, "LARGEST_DENSE", largest)
+                config = DistillationConfig(alpha=0.5, knowledge_weight=1.0, tail=tail)
+                (epoch,) = distil(student(), data, few, config, Supervision(), training, seed=0)
+            assert math.isfinite(epoch.losses["loss"])
 
 
 class Worked:
@@ -187,9 +242,75 @@ def test_the_missions_worked_example_from_recording_to_loss(tmp_path, kind, know
         student.bias.copy_(torch.tensor([0.8, 0.2]).log())
         identity.weight.copy_(torch.eye(2))
     config = DistillationConfig(alpha=1, knowledge_weight=knowledge_weight)
-    objective = objective_of(student, store, config, identity if knowledge_weight else None)
+    objective = objective_of(student, log, store, config, identity if knowledge_weight else None)
     (batch,) = student.batches(log, Supervision(), 1).epoch(np.random.default_rng(0))
     parts = objective.loss(batch, np.random.default_rng(0))
     raw = -0.9 * math.log(0.8) - 0.1 * math.log(0.2)
     assert parts["distillation"].item() == pytest.approx(raw, abs=1e-6)
     assert parts["loss"].item() == pytest.approx(raw + knowledge_weight * 0.005, abs=1e-6)
+
+
+@pytest.mark.parametrize("tail", ["mass", "sampled"])
+@pytest.mark.parametrize("alpha", [1.0, 0.6])
+def test_new_items_are_learned_from_true_labels_as_by_autograd(data, labels, tail, alpha):
+    """The chain rule: soft labels among the items that the teacher knows, true labels between these and the new."""
+    known, n_new = data.log.n_items, 3
+    rng = np.random.default_rng(0)
+    values = data.train.histories.values.copy()
+    values[rng.integers(0, len(values), 12)] = known + rng.integers(0, n_new, 12)
+    train = Interactions(Ragged(data.train.histories.starts, data.train.histories.stops, values), known + n_new)
+    model = build(MatrixFactorizationConfig(embedding_size=8), train.n_users, train.n_items, seed=0)
+    store, config = labels(), DistillationConfig(alpha=alpha, tail=tail, temperature=2.0)
+    objective = objective_of(model, train, store, config)
+    (batch,) = model.batches(train, Supervision(), 99).epoch(rng)
+    loss = objective.loss(batch, rng)["loss"]
+    got = torch.autograd.grad(loss, list(model.parameters()))
+    hidden = model.encode(batch)
+    logits = hidden @ model.item_vectors().T + model.item_bias()
+    soft = store.batch(store.rows(batch.query_ids))
+    rows, items = torch.from_numpy(batch.rows), torch.from_numpy(batch.items)
+    classes = torch.cat([logits[:, :known].logsumexp(1, keepdim=True), logits[:, known:]], dim=1).log_softmax(1)
+    expected = -(1 - alpha) * logits.log_softmax(1)[rows, items].mean()
+    expected = expected - alpha * classes[rows, (items - known + 1).clamp(min=0)].mean()
+    if tail == "mass":
+        p = (soft.scores / 2 - soft.log_sum_exp_at(2.0).unsqueeze(1)).exp() * soft.mask
+        rest = (1 - p.sum(1)).clamp(min=0)
+        seen, taken = (torch.from_numpy(part).long() for part in train.histories[batch.users].flat())
+        places = seen[taken < known], taken[taken < known]
+        unseen = logits[:, :known].index_put(places, torch.tensor(-torch.inf))
+        log_s = (unseen / 2).log_softmax(1).gather(1, soft.items)
+        outside = 1 - (log_s.exp() * soft.mask).sum(1)
+        expected = expected - alpha * 4 * ((p * log_s * soft.mask).sum(1) + rest * outside.log()).mean()
+    else:
+        listed, scores, mask, probability = soft.candidates()
+        student = logits.gather(1, listed)
+        expected = expected + alpha * sampled_soft_label_kl(student, scores, mask, probability, temperature=2.0)
+    wanted = torch.autograd.grad(expected, list(model.parameters()))
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+    for mine, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_new_items_are_listed_as_often_as_they_are_taken(data, student, labels):
+    """With soft labels alone they would never be learned; with true labels of their own takers only, always listed."""
+    known = data.log.n_items
+    values = data.log.histories.values.copy()
+    takers = np.arange(0, data.train.n_users, 4)  # the first cluster takes the new item, too
+    values[data.log.histories.starts[takers]] = known
+    grown = Split(
+        Interactions(Ragged(data.log.histories.starts, data.log.histories.stops, values), known + 1), data.part
+    )
+    model = build(MatrixFactorizationConfig(embedding_size=8), grown.train.n_users, known + 1, seed=0)
+    distil(model, grown, labels(), DistillationConfig(alpha=1.0), Supervision(), TRAINING, seed=0)
+    queries, _ = final_queries(grown.train)
+    with torch.no_grad():
+        share = model.score(queries).softmax(1)[:, known]
+    taken = np.isin(queries.users, takers)
+    assert share[taken].mean() == pytest.approx(1 / 3, abs=0.1)
+    assert share[~taken].mean() < 0.05
+
+
+def test_labels_of_more_items_than_the_student_knows_are_refused(data, labels):
+    model = build(MatrixFactorizationConfig(embedding_size=8), data.train.n_users, 30, seed=0)
+    with pytest.raises(SoftLabelError, match="speaks of 40 items, and the student knows 30"):
+        distil(model, data, labels(), DistillationConfig(), Supervision(), TRAINING, seed=0)

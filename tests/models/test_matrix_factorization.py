@@ -3,29 +3,29 @@ import torch
 
 from distilrec.models import MatrixFactorizationConfig, Supervision, build
 from distilrec.scoring import Queries, Ragged
-from distilrec.testing import DotProductContract
+from distilrec.testing import UserContract
 
 
-class TestSoftmax(DotProductContract):
+class TestSoftmax(UserContract):
     config = MatrixFactorizationConfig(embedding_size=32, dropout=0.1)
 
 
-class TestBPR(DotProductContract):
+class TestBPR(UserContract):
     config = MatrixFactorizationConfig(embedding_size=32)
     supervision = Supervision(loss="bpr", negatives=4)
 
 
-class TestBCE(DotProductContract):
+class TestBCE(UserContract):
     config = MatrixFactorizationConfig(embedding_size=32)
     supervision = Supervision(loss="bce", negatives=4)
 
 
-class TestSampledSoftmaxWithoutBias(DotProductContract):
+class TestSampledSoftmaxWithoutBias(UserContract):
     config = MatrixFactorizationConfig(embedding_size=32, item_bias=False)
     supervision = Supervision(loss="sampled_softmax", negatives=20)
 
 
-class TestLabelSmoothingAndRecency(DotProductContract):
+class TestLabelSmoothingAndRecency(UserContract):
     config = MatrixFactorizationConfig(embedding_size=32)
     supervision = Supervision(label_smoothing=0.1, recency_half_life=20.0)
 

@@ -36,7 +36,7 @@ def content(source: Path) -> dict[str, Any]:
     training = {"epochs": 2, "batch_size": 64, "learning_rate": 0.02}
     return {
         "name": "cycles",
-        "data": {"source": str(source)},
+        "data": {"source": str(source), "like_threshold": 4},
         "teacher": [
             {
                 "name": "encoder",
@@ -49,6 +49,7 @@ def content(source: Path) -> dict[str, Any]:
         "student": {"model": {"model": "history_encoder", "embedding_size": 4, "history_length": 8}},
         "alone": {"training": training},
         "distilled": {"training": training, "distillation": {"alpha": 0.9, "temperature": 2.0, "tail": "sampled"}},
+        "joint": {"training": training, "distillation": {"alpha": 0.5}},
         "evaluation": {
             "metrics": ["ndcg@10", "recall@5", "auc"],
             "seeds": 2,
@@ -66,8 +67,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = cycles(n_users=120, n_items=30, length=8)
     users, positions = data.interactions.flat()
     items = data.interactions.histories.values[positions]
+    log = pl.DataFrame({"user": users + 1000, "item": items, "time": 2 * (positions % 8), "rating": 5})
+    # Each user dislikes one of the following items, before the validation item, after it, and after the test item.
+    others = log.filter(pl.col("time").is_in([2, 12, 14])).with_columns(
+        (pl.col("item") + 10) % 30, pl.col("time") + 1, rating=pl.lit(1, dtype=pl.Int32)
+    )
     path = tmp_path_factory.mktemp("data") / "log.parquet"
-    pl.DataFrame({"user": users + 1000, "item": [f"ü{item}" for item in items], "time": positions}).write_parquet(path)
+    pl.concat([log, others]).with_columns(pl.format("ü{}", "item").alias("item")).write_parquet(path)
     return path
 
 
@@ -82,12 +88,36 @@ def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, li
     out, report, _ = finished
     names = [arm.name for arm in report.arms]
     assert names[:3] == ["teacher", "student alone", "distilled student"]
-    assert len(names) == 3 + 2 + 8
+    assert len(names) == 3 + 1 + 2 + 8
     assert Report.from_json((out / "report.json").read_bytes()) == report
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     assert {point.role for point in report.pareto} == {"teacher", "student_alone", "distilled_student"}
     assert len(report.examples) == 5
     assert all(curve.epochs for curve in report.curves)
+
+
+def test_scores_tell_likes_from_dislikes(finished: tuple[Path, Report, list[str]]) -> None:
+    """Metrics that no arm shows, or whose calibration was fitted on what it is measured on."""
+    _, report, _ = finished
+    for arm in report.arms:
+        assert arm.metrics["like_auc"].ci95 is not None
+        assert len(arm.metrics["like_log_loss"].per_seed) == len(arm.seeds)
+    # The next item of a cycle is liked, the one ten places on is not.
+    assert report.arm("teacher").metrics["like_auc"].mean > 0.9
+    assert report.arm("teacher").metrics["like_accuracy"].mean > 0.8
+    compared = [(test.a, test.b) for test in report.comparisons if test.metric == "like_auc"]
+    assert ("distilled student", "student alone") in compared
+
+
+def test_joint_training_stands_beside_the_recorded_one(finished: tuple[Path, Report, list[str]]) -> None:
+    """A second way to distil that is in no report can't be compared with the first."""
+    _, report, _ = finished
+    arm = next(arm for arm in report.arms if arm.name == "jointly trained student")
+    assert (arm.role, arm.method, arm.seeds, arm.record_seconds) == ("distilled_student", "joint", [0, 1], None)
+    assert arm.parameters == report.arm("distilled_student").parameters
+    assert report.between("distilled student", arm.name) is not None
+    assert arm.name in {point.name for point in report.pareto}
+    assert all(set(curve.losses) == {"student", "teacher"} for curve in report.curves if curve.arm == arm.name)
 
 
 def test_what_is_done_is_not_done_again(source: Path, finished: tuple[Path, Report, list[str]]) -> None:
@@ -107,6 +137,7 @@ def test_a_changed_setting_reruns_only_what_depends_on_it(
     plan = dict(explain(Recipe.model_validate(changed), finished[0]))
     assert plan["teacher"] == plan["soft labels"] == plan["student alone 0"] == "done"
     assert plan["distilled student 0"] == "will run: distillation.alpha (0.9 -> 0.5) changed"
+    assert plan["jointly trained student 0"] == "done"
     assert plan["test of distilled student 0"] == "will run: stage 'distilled student 0' changed"
 
 
@@ -122,13 +153,16 @@ def test_another_run_gives_the_same_numbers(
         assert report.arm(role).metrics["ndcg@10"].per_seed[0] == first
 
 
-def test_the_bundle_answers_in_the_users_own_ids(finished: tuple[Path, Report, list[str]]) -> None:
+def test_the_bundle_answers_in_the_users_own_ids(source: Path, finished: tuple[Path, Report, list[str]]) -> None:
     bundle = Bundle.from_pretrained(finished[0] / "bundle")
     frame = bundle.recommend(users=[1000, 1007], k=3)
     assert frame.columns == ["user", "item", "title", "score", "rank"]
     assert frame["user"].to_list() == [1000] * 3 + [1007] * 3
     assert frame["rank"].to_list() == [1, 2, 3] * 2
     assert all(item.startswith("ü") for item in frame["item"])
+    log = pl.read_parquet(source)
+    everything = bundle.recommend(users=log["user"].unique().to_list(), k=3).select("user", "item")
+    assert everything.join(log, on=["user", "item"]).is_empty()  # not even the newest click comes back
     cold = bundle.recommend(histories=[["ü1", "ü2", "not there"], []], k=2)
     assert cold.columns[0] == "query"
     assert not set(cold.filter(pl.col("query") == 0)["item"]) & {"ü1", "ü2"}
@@ -192,3 +226,19 @@ def test_the_global_generators_are_left_alone(source: Path, tmp_path: Path) -> N
     run_part(Recipe.model_validate(content(source)), tmp_path, "teacher", jobs=1, progress=Counter())
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert np.array_equal(np.asarray(before[1]), np.asarray(np.random.get_state()[1]))  # noqa: NPY002
+
+
+def test_a_student_with_user_vectors_is_compared_at_equal_knowledge(source: Path, tmp_path: Path) -> None:
+    """Otherwise the teacher is credited with items of the test users that the student was never shown."""
+    settings = content(source)
+    del settings["joint"]
+    settings["student"] = {"model": {"model": "matrix_factorization", "embedding_size": 4}}
+    settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
+    report = run(Recipe.model_validate(settings), tmp_path / "run", jobs=1, progress=Counter())
+    informed = next(arm for arm in report.arms if arm.knows_more)
+    assert "ndcg@10 from train" not in report.arm("teacher").metrics
+    assert report.arm("teacher").metrics["ndcg@10"].mean == informed.metrics["ndcg@10 from train"].mean
+    assert informed.metrics["ndcg@10"].mean > report.arm("teacher").metrics["ndcg@10"].mean  # the next of a cycle
+    assert len(report.pareto) == 3 + 2  # without it
+    with pytest.raises(DataError, match="doesn't read histories"):
+        Bundle.from_pretrained(tmp_path / "run" / "bundle").recommend(histories=[["ü1"]])

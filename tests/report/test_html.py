@@ -75,7 +75,7 @@ def test_every_part_is_on_the_page(example_report):
     targets = {attrs["href"][1:] for attrs in page.all("a")}
     assert targets == {attrs["id"] for _, attrs in page.elements if attrs.get("id") in targets}
     assert {"quality", "comparisons", "pareto", "training", "slices", "agreement"} < targets
-    assert {"users", "audit", "tuning", "recipe"} < targets
+    assert {"users", "drift", "audit", "tuning", "recipe"} < targets
     text = "".join(page.text)
     for arm in example_report.arms:
         assert arm.name in text
@@ -87,6 +87,7 @@ def test_every_part_is_on_the_page(example_report):
         "4be2f01",
         "reg: 250.0",
         "172.5 lower",
+        "0.412",
     ):
         assert part in text
 

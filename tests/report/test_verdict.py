@@ -159,3 +159,14 @@ def test_it_is_one_sentence(example_report):
     assert text.endswith(".")
     assert ". " not in text
     assert "\n" not in text
+
+
+def test_what_the_teacher_could_do_with_more_is_said():
+    """A teacher held to what its student may know must not pass for all that the teacher can do."""
+    base = report(0.07, 0.098, WITH_TEACHER, BEATS_ALONE)
+    teacher = base.arm("teacher")
+    more = teacher.metrics["ndcg@10"].model_copy(update={"mean": 0.12})
+    informed = teacher.model_copy(update={"name": "informed", "knows_more": True, "metrics": {"ndcg@10": more}})
+    text = verdict(base.model_copy(update={"arms": [*base.arms, informed]}))
+    assert text.startswith("The distilled student keeps 98.0 % of the teacher's NDCG@10")
+    assert text.endswith("given the validation items too, the teacher has NDCG@10 0.1200.")

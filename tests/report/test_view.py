@@ -38,8 +38,8 @@ def test_an_undefined_gap_says_why(example):
 def test_every_metric_stands_in_one_table(example_report):
     tables = {table.title: table.metrics for table in metric_tables(example_report)}
     assert tables == {
-        "Ranking": ["ndcg@10", "recall@10", "mrr@10", "hit_rate@10"],
-        "Click and like prediction": ["auc", "log_loss"],
+        "Ranking": ["ndcg@10", "recall@10", "mrr@10", "hit_rate@10", "auc"],
+        "Click and like prediction": ["like_auc", "like_log_loss"],
         "Beyond accuracy": ["coverage@10", "novelty@10", "popularity_shift@10"],
     }
 

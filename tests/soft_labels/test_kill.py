@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import distilrec
+from distilrec.errors import SoftLabelError
 from distilrec.soft_labels import SoftLabels
 
 SCRIPT = Path(__file__).with_name("recorder.py")
@@ -44,3 +47,21 @@ def test_killed_at_random_moments_the_bytes_are_those_of_an_uninterrupted_record
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     SoftLabels.open(tmp_path / "killed").verify()
+
+
+def test_two_processes_do_not_record_into_one_folder(tmp_path, monkeypatch):
+    """Each would remove what the other has half written; a lock that outlives its process would end all recording."""
+    folder = tmp_path / "shared"
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(folder)])
+    command = [sys.executable, str(SCRIPT), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(SoftLabelError, match="another process is recording into"):
+                runpy.run_path(str(SCRIPT), run_name="__main__")
+        finally:
+            process.kill()
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    SoftLabels.open(folder).verify()

@@ -22,6 +22,10 @@ Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes
 def run_command(
     recipe: RecipePath,
     out: Out,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", help="A finished run to go on from: its teacher is kept, its students trained on."),
+    ] = None,
     jobs: Jobs = None,
     explain: Annotated[bool, typer.Option("--explain", help="Only say which stages will run, and why.")] = False,
     keep: Annotated[
@@ -40,9 +44,11 @@ def run_command(
 
     Stages that are done are kept; a changed setting re-runs only what depends on it. With --keep, --max-bytes or
     --max-ms, students of several widths and precisions are tried on validation, and the smallest that satisfies all
-    is run.
+    is run. With --since, only what is new since that run is recorded, its students are trained on, and drift is
+    reported; the recipe's data are today's whole log.
 
-    Example: distilrec run recipes/quickstart.yaml --out runs/quickstart
+    Examples: distilrec run recipes/quickstart.yaml --out runs/quickstart;
+    distilrec run recipe.yaml --out runs/tuesday --since runs/monday
     """
     require("torch", "train", "distilrec run")
     from distilrec.pipeline import Limits, find_smallest, run
@@ -50,11 +56,16 @@ def run_command(
     from distilrec.recipe import read_recipe
 
     content = read_recipe(recipe)
+    limited = keep is not None or max_bytes is not None or max_ms is not None
+    if since is not None:
+        if limited:
+            raise RecipeError("--since trains the earlier run's student on, so it can't go with --keep or other limits")
+        content = content.model_copy(update={"since": str(since.resolve())})
     if explain:
         _show_plan(explained(content, out), as_json)
         return
     with Display() as display:
-        if keep is not None or max_bytes is not None or max_ms is not None:
+        if limited:
             limits = Limits(keep, None if max_bytes is None else parse_bytes(max_bytes), max_ms)
             content = find_smallest(content, out, limits, jobs=jobs, progress=display)
         report = run(content, out, jobs=jobs, progress=display)
@@ -201,4 +212,6 @@ def _show_report(report: Any, out: Path, as_json: bool) -> None:
         milliseconds = "" if arm.latency_ms is None else f"{arm.latency_ms.p50:.2f}"
         rows.append([arm.name, f"{found.mean:.4f} {span}", f"{arm.parameters:,}", f"{arm.bytes:,}", milliseconds])
     show_table(f"{report.data.name}: {metric} on test", ["arm", metric, "parameters", "bytes", "ms"], rows)
-    show({"verdict": verdict(report), "report": str(out / "report.html"), "student": str(out / "bundle")}, False)
+    advice = {} if report.drift is None else {"drift": report.drift.sentence}
+    places = {"report": str(out / "report.html"), "student": str(out / "bundle")}
+    show({"verdict": verdict(report), **advice, **places}, False)

@@ -16,7 +16,9 @@ from distilrec.data.sampling import (
     UserBatches,
     final_queries,
     prefix_queries,
+    seen_at,
 )
+from distilrec.data.snapshot import Snapshot
 from distilrec.data.splits import (
     ColumnSplit,
     GlobalTime,
@@ -24,6 +26,7 @@ from distilrec.data.splits import (
     RandomSplit,
     Split,
     SplitConfig,
+    labelled_queries,
     split,
     split_negatives,
 )
@@ -51,6 +54,7 @@ __all__ = [
     "Prepared",
     "RandomSplit",
     "SequenceBatches",
+    "Snapshot",
     "Split",
     "SplitConfig",
     "UserBatches",
@@ -62,9 +66,11 @@ __all__ = [
     "final_queries",
     "from_dataframe",
     "guess",
+    "labelled_queries",
     "load",
     "named_folder",
     "prefix_queries",
+    "seen_at",
     "split",
     "split_negatives",
     "zipf",

@@ -15,6 +15,7 @@ from distilrec.scoring import Ragged
 
 if TYPE_CHECKING:
     from distilrec.data.config import Preparation
+    from distilrec.data.snapshot import Snapshot
 
 __all__ = ["Built", "Repeats", "build", "encode", "first_of_pairs"]
 
@@ -51,13 +52,14 @@ class _Log:
             self.extra[name] = self.extra[name][which]
 
 
-def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
+def build(frame: pl.DataFrame, preparation: Preparation, name: str, since: Snapshot | None = None) -> Built:
     """Turn the columns that `read_log` returns into a dataset.
 
     Ids take their places in sorted order, so that the order of the rows doesn't matter. Without a label
     column and without a threshold every row counts as liked. Repeats are settled before liked and disliked
     part, so that a pair is on one side only (unless all are kept). k-cores are counted on what is liked. The
     caller shouldn't keep the frame: its columns are let go while the arrays are made.
+    since: its users and items keep their places, those without interactions too; new ones come after them.
     Raises DataError when nothing is left, or when a threshold has no ratings to judge.
     """
     notes: list[str] = []
@@ -66,6 +68,9 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
     liked = _liked(columns, preparation, name, notes)
     user_ids, users = encode(columns.pop("user"))
     item_ids, items = encode(columns.pop("item"))
+    if since is not None:
+        user_ids, users = _after(since.user_ids, user_ids, users, f"{name}: users")
+        item_ids, items = _after(since.item_ids, item_ids, items, f"{name}: items")
     others = [key for key in _PARALLEL if key in columns]
     extra = {key: columns.pop(key).to_numpy() for key in others}
     log = _Log(users, items, liked, extra)
@@ -77,8 +82,8 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str) -> Built:
         log.take(keep)
     if not log.liked.any():
         raise DataError(f"{name}: nothing liked is left to learn from; lower like_threshold or the minimum counts")
-    log.users, user_ids = _compact(log.users, user_ids)
-    log.items, item_ids = _compact(log.items, item_ids)
+    log.users, user_ids = _compact(log.users, user_ids, 0 if since is None else len(since.user_ids))
+    log.items, item_ids = _compact(log.items, item_ids, 0 if since is None else len(since.item_ids))
     return _built(log, Ids(user_ids), Ids(item_ids), name, tuple(notes))
 
 
@@ -98,6 +103,19 @@ def encode(external: pl.Series) -> tuple[pl.Series, Places]:
     table = np.zeros(high - low + 1, dtype=np.int32)
     table[distinct.to_numpy() - low] = np.arange(len(distinct), dtype=np.int32)
     return distinct, table[values - low]
+
+
+def _after(known: Ids, ids: pl.Series, places: Places, what: str) -> tuple[pl.Series, Places]:
+    """Known ids in their places, then those that are new; and the places moved accordingly."""
+    if ids.dtype != known.values.dtype:
+        raise DataError(
+            f"{what} have ids of type {ids.dtype}, and had {known.values.dtype} in the earlier run; write them as they "
+            "were, or run without `since`"
+        )
+    moved = known.encode(ids)
+    new = moved < 0
+    moved[new] = len(known) + np.arange(int(new.sum()), dtype=np.int32)
+    return pl.concat([known.values.alias(ids.name), ids.filter(pl.Series(new))]), moved[places]
 
 
 def first_of_pairs(users: Places, items: Places, n_items: int, *, last: bool = False) -> Mask:
@@ -189,9 +207,10 @@ def _k_core(log: _Log, n_users: int, n_items: int, preparation: Preparation) -> 
     return alive, users_in, items_in
 
 
-def _compact(places: Places, ids: pl.Series) -> tuple[Places, pl.Series]:
-    """Close the gaps that dropped users or items left."""
+def _compact(places: Places, ids: pl.Series, known: int) -> tuple[Places, pl.Series]:
+    """Close the gaps that dropped users or items left, but for the first `known` ones."""
     used = np.bincount(places, minlength=len(ids)) > 0
+    used[:known] = True
     if used.all():
         return places, ids
     moved = np.cumsum(used, dtype=np.int32) - 1

@@ -16,6 +16,8 @@ from distilrec.scoring import Ragged
 
 __all__ = ["Dataset", "Ids", "Interactions"]
 
+FEW = 1_000
+
 
 @dataclass(frozen=True, eq=False)
 class Ids:
@@ -35,10 +37,16 @@ class Ids:
     def _places(self) -> pl.DataFrame:
         return pl.DataFrame({"id": self.values}).with_row_index("place")
 
+    @cached_property
+    def _place_of(self) -> dict[Any, int]:
+        return {value: place for place, value in enumerate(self.values.to_list())}
+
     def encode(self, external: pl.Series | Sequence[Any] | NDArray[Any]) -> NDArray[np.int32]:
         """(n,) int32: the place of each external id, -1 where it is unknown."""
-        given = pl.DataFrame({"id": pl.Series(external).cast(self.values.dtype, strict=False)})
-        joined = given.join(self._places, on="id", how="left", maintain_order="left")
+        given = pl.Series("id", external).cast(self.values.dtype, strict=False)
+        if len(given) <= FEW:  # a join would hash all ids again, for each request that is served
+            return np.array([self._place_of.get(value, -1) for value in given.to_list()], np.int32)
+        joined = given.to_frame().join(self._places, on="id", how="left", maintain_order="left")
         return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.int32)
 
     def decode(self, places: NDArray[np.integer[Any]]) -> pl.Series:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distilrec.data.build import Built, build
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
@@ -14,7 +17,8 @@ from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.data.interactions import Dataset
 from distilrec.data.items import align_items, read_items
 from distilrec.data.named import NAMED_COLUMNS, NAMED_SETS, data_homes, named_folder
-from distilrec.data.splits import Split, split, split_negatives
+from distilrec.data.snapshot import Snapshot
+from distilrec.data.splits import UNUSED, Split, split, split_negatives
 from distilrec.data.typed import read_log
 
 __all__ = ["Prepared", "from_dataframe", "load"]
@@ -22,16 +26,23 @@ __all__ = ["Prepared", "from_dataframe", "load"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A dataset, its split, and the split of its negatives where it has any."""
+    """A dataset, its split, and the split of its negatives where it has any.
+
+    earlier: (M,) uint8 parallel to the log's values, the part of each interaction in the run that these data go on
+    from, 3 where it is new; None where they go on from none.
+    """
 
     dataset: Dataset
     split: Split
     negatives_split: Split | None = None
+    earlier: NDArray[np.uint8] | None = None
 
 
-def load(config: DataConfig) -> Prepared:
+def load(config: DataConfig, since: Snapshot | None = None) -> Prepared:
     """Load what `config.source` names: a file, a named set, or a name under DISTILREC_DATA.
 
+    since: the data of an earlier run, of which these are the whole log of today: its users and items keep their
+    places, and what it trained on stays training (see docs/decisions/refresh.md).
     Raises DataError, naming file, column and line, for data that can't be used; FetchError for a named set
     that can't be fetched.
     """
@@ -40,7 +51,7 @@ def load(config: DataConfig) -> Prepared:
     items = config.items or (ItemsConfig(path=str(items_path)) if items_path else None)
     items_table = open_table(items.path, items.format) if items else None
     columns = config.columns or (NAMED_COLUMNS if config.source in NAMED_SETS else None)
-    return _prepared(table, columns, items_table, items.columns if items else None, config, name)
+    return _prepared(table, columns, items_table, items.columns if items else None, config, name, since)
 
 
 def from_dataframe(
@@ -51,10 +62,12 @@ def from_dataframe(
     item_columns: ItemColumns | None = None,
     preparation: Preparation | None = None,
     name: str = "DataFrame",
+    since: Snapshot | None = None,
 ) -> Prepared:
     """Load from a DataFrame of Polars, pandas, PyArrow or any other library that narwhals knows.
 
     columns, item_columns: guessed, and noted, where not given. items: a DataFrame with one row per item.
+    since: as in `load`.
 
     >>> import polars as pl
     >>> log = pl.DataFrame({"user": ["a", "a", "a"], "item": [7, 8, 9], "time": [3, 2, 1]})
@@ -62,7 +75,8 @@ def from_dataframe(
     array([0, 1, 2], dtype=uint8)
     """
     items_table = None if items is None else open_frame(items, f"items of {name}")
-    return _prepared(open_frame(frame, name), columns, items_table, item_columns, preparation or Preparation(), name)
+    preparation = preparation or Preparation()
+    return _prepared(open_frame(frame, name), columns, items_table, item_columns, preparation, name, since)
 
 
 def _located(source: str) -> tuple[str, Path, Path | None]:
@@ -89,16 +103,18 @@ def _prepared(
     item_columns: ItemColumns | None,
     preparation: Preparation,
     name: str,
+    since: Snapshot | None,
 ) -> Prepared:
     notes: tuple[str, ...] = ()
     if columns is None:
         columns, reasons = guess_columns(table)
         notes = ("The columns were guessed: " + "; ".join(reasons.values()) + ".",)
-    built = build(read_log(table, columns), preparation, name)
+    built = build(read_log(table, columns), preparation, name, since)
     dataset = replace(built.dataset, notes=notes + built.dataset.notes)
     if items is not None:
         dataset = _with_items(dataset, items, item_columns)
-    return _cut(dataset, built, preparation)
+    prepared = _cut(dataset, built, preparation)
+    return prepared if since is None else _go_on(prepared, since)
 
 
 def _with_items(dataset: Dataset, table: Table, columns: ItemColumns | None) -> Dataset:
@@ -113,3 +129,24 @@ def _cut(dataset: Dataset, built: Built, preparation: Preparation) -> Prepared:
         return Prepared(dataset, positives)
     negatives = split_negatives(positives, dataset.negatives, preparation.split, built.negatives_part)
     return Prepared(dataset, positives, negatives)
+
+
+def _go_on(prepared: Prepared, since: Snapshot) -> Prepared:
+    """Keep what the earlier run trained on in training, and what it validated on out of test."""
+    earlier = since.parts(prepared.split.log, liked=True)
+    kept, moved = _held_back(prepared.split, earlier)
+    negatives = prepared.negatives_split
+    if negatives is not None:
+        negatives, _ = _held_back(negatives, since.parts(negatives.log, liked=False))
+    notes = prepared.dataset.notes
+    if moved:
+        notes += (
+            f"{moved:,} interactions stay in the part that they had in the earlier run, which learned from them.",
+        )
+    return Prepared(replace(prepared.dataset, notes=notes), kept, negatives, earlier)
+
+
+def _held_back(cut: Split, earlier: NDArray[np.uint8]) -> tuple[Split, int]:
+    """The split in which nothing lies in a later part than it did, and how many interactions that moved."""
+    part = np.where(cut.part < UNUSED, np.minimum(cut.part, earlier), cut.part)
+    return Split(cut.log, part), int((part != cut.part).sum())

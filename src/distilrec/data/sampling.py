@@ -26,6 +26,7 @@ __all__ = [
     "UserBatches",
     "final_queries",
     "prefix_queries",
+    "seen_at",
 ]
 
 Array = NDArray[np.int64]
@@ -98,6 +99,19 @@ def prefix_queries(train: Interactions, length: int) -> tuple[Queries, Array]:
     histories = Ragged(starts[rows], places + 1, train.histories.values)
     seen = Ragged(train.histories.starts[owners], places + 1, train.histories.values)
     return Queries(owners.astype(np.int32), histories, seen), _query_ids(train, owners, places)
+
+
+def seen_at(train: Interactions, query_ids: Array) -> Ragged:
+    """What has been seen at each query, by its number: all of the user's items up to there.
+
+    >>> train = Interactions(Ragged.from_rows([[4, 1, 0], [2]]), n_items=5)
+    >>> seen_at(train, np.array([2, 4, 5])).flat()
+    (array([0, 0, 1, 1, 1, 2]), array([4, 1, 4, 1, 0, 2], dtype=int32))
+    """
+    histories, m = train.histories, len(train.histories.values)
+    last = np.minimum(query_ids, m) - 1  # rows that begin at one place are empty but for the last of them
+    users = np.where(query_ids < m, np.searchsorted(histories.starts, last, side="right") - 1, query_ids - m)
+    return Ragged(histories.starts[users], np.where(query_ids < m, query_ids, histories.stops[users]), histories.values)
 
 
 def _query_ids(train: Interactions, users: Array, places: Array) -> Array:

@@ -25,6 +25,7 @@ __all__ = [
     "RandomSplit",
     "Split",
     "SplitConfig",
+    "labelled_queries",
     "split",
     "split_negatives",
 ]
@@ -197,6 +198,29 @@ def split_negatives(
         case ColumnSplit():
             part = _by_column(negatives, part_column)
     return Split(negatives, part)
+
+
+def labelled_queries(likes: Split, dislikes: Split, part: Part) -> tuple[Queries, Ragged, NDArray[np.bool_]]:
+    """What the users of a part liked and disliked: queries (Q), their items, and (n,) bool, True for likes.
+
+    The queries are those of `Split.queries`, and of users who only disliked something; the labels run along the
+    items, row by row.
+
+    >>> log = Interactions(Ragged.from_rows([[0, 1, 2]]), n_items=5)
+    >>> likes, dislikes = Split(log, np.array([0, 1, 2], np.uint8)), Split(log, np.array([1, 2, 2], np.uint8))
+    >>> queries, items, labels = labelled_queries(likes, dislikes, "test")
+    >>> queries.histories.flat()[1], items.flat()[1], labels
+    (array([0, 1], dtype=int32), array([2, 1, 2], dtype=int32), array([ True, False, False]))
+    """
+    code = VALIDATION if part == "validation" else TEST
+    sides = [side.log.select(side.part == code).histories for side in (likes, dislikes)]
+    lengths = sides[0].lengths + sides[1].lengths
+    users = np.flatnonzero(lengths > 0)
+    (liked, items), (disliked, others) = (side[users].flat() for side in sides)
+    order = np.argsort(np.concatenate([liked, disliked]), kind="stable")
+    rows = Ragged.from_lengths(lengths[users], np.concatenate([items, others])[order])
+    histories = (likes.train if part == "validation" else likes.known_at_test).histories
+    return Queries(users.astype(np.int32), histories[users]), rows, order < len(liked)
 
 
 def _moment(value: int | datetime) -> int:

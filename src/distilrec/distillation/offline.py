@@ -8,17 +8,20 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from distilrec.data import Batch, Interactions, Split
+from distilrec.data import Batch, Interactions, Split, final_queries, prefix_queries, seen_at
 from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import sampled_soft_label_kl
-from distilrec.models import DotProductModel, Supervision, softmax_terms, supervised_loss, validator
+from distilrec.models import DotProductModel, SequenceModel, Supervision, softmax_terms, supervised_loss, validator
+from distilrec.models.fitting import RowParts
 from distilrec.rng import child_seed
+from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftBatch, SoftLabels
 from distilrec.training import Epoch, TrainingConfig, train
 
@@ -36,8 +39,9 @@ class DistillationConfig(BaseModel):
     alpha: in [0, 1]; 0 is the student alone. temperature: times the one that was fitted on validation when
     the teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the
     store must hold hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them
-    together as one class, with the student's softmax over all items; `sampled`, the store's sample of them,
-    with a softmax over listed and sampled items only, which is also the cheaper one for large catalogues.
+    together as one class, with the student's softmax over all items but those that the recording left out, as is the
+    teacher's; `sampled`, the store's sample of them, with a softmax over listed and sampled items only, which is also
+    the cheaper one for large catalogues.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,12 +67,18 @@ def distil(
 ) -> list[Epoch]:
     """Train `student` on the split's training part and on `labels`; the other arguments are those of `fit`.
 
-    Raises SoftLabelError when the store lacks what `config` needs, or holds none of the student's queries.
+    The student may know items that the teacher didn't, with larger numbers than all of the teacher's. Then soft labels
+    speak of the teacher's items among themselves, and alpha times the true labels say which of the new ones is taken,
+    or none of them (docs/decisions/refresh.md).
+    Raises SoftLabelError when the store lacks what `config` needs, holds none of the student's queries, or speaks of
+    items that the student doesn't know.
     """
     modules = nn.ModuleDict({"student": student})
     if config.knowledge_weight:
         modules["projection"] = _projection(student, labels, seed)
-    objective = _Objective(student, labels, config, supervision, modules)
+    if config.alpha or config.knowledge_weight:
+        _check_queries(student, split.train, labels)
+    objective = _Objective(student, split.train, labels, config, supervision, modules)
     batches = student.batches(split.train, supervision, training.batch_size, disliked)
     return train(
         modules,
@@ -94,31 +104,46 @@ def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.L
         return nn.Linear(student.width, width, bias=False)
 
 
+def _check_queries(student: DotProductModel, train: Interactions, labels: SoftLabels) -> None:
+    """Refuse a store of other queries only; where it holds some of the student's, the rest learns from true labels."""
+    _, ids = final_queries(train)
+    if isinstance(student, SequenceModel):
+        _, ids = prefix_queries(train, student.history_length)
+    if (labels.rows(ids) < 0).all():
+        raise SoftLabelError(
+            f"{labels.path}: holds none of the student's {len(ids):,} queries; were soft labels recorded for another "
+            "kind of student? Students that read histories need `queries: prefixes`, others `final`"
+        )
+
+
 class _Objective:
     """The loss of one batch."""
 
     def __init__(
         self,
         student: DotProductModel,
+        log: Interactions,
         labels: SoftLabels,
         config: DistillationConfig,
         supervision: Supervision,
         modules: nn.ModuleDict,
     ) -> None:
-        self.student, self.labels, self.config, self.supervision = student, labels, config, supervision
+        self.student, self.log, self.labels = student, log, labels
+        self.config, self.supervision = config, supervision
         self.projection = dict(modules.items()).get("projection")
+        self.known = labels.manifest.n_items  # what comes after was unknown to the teacher
+        if self.known > student.n_items:
+            raise SoftLabelError(
+                f"{labels.path}: speaks of {self.known} items, and the student knows {student.n_items}; "
+                "record the teacher on the student's catalogue"
+            )
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
         """The total and its parts."""
         hidden = self.student.encode(batch)
-        soft = self.labels.batch(self.labels.rows(batch.query_ids)).to(hidden.device)
-        if self.config.alpha and not bool(soft.recorded.any()):
-            raise SoftLabelError(
-                f"{self.labels.path}: holds none of a batch's {len(soft)} queries; were soft labels recorded "
-                "for another kind of student? Students that read histories need `queries: prefixes`, others "
-                "`final`"
-            )
-        parts = self._over_all_items(batch, hidden, soft, rng)
+        rows = self.labels.rows(batch.query_ids)
+        soft = self.labels.batch(rows).to(hidden.device)
+        parts = self._over_all_items(batch, hidden, soft, rows, rng)
         if self.config.alpha and not self.dense:
             parts["distillation"] = self._over_candidates(hidden, soft)
         if self.projection is not None:
@@ -135,7 +160,7 @@ class _Objective:
         return self.config.tail == "mass" or self.student.n_items <= LARGEST_DENSE
 
     def _over_all_items(
-        self, batch: Batch, hidden: Tensor, soft: SoftBatch, rng: np.random.Generator
+        self, batch: Batch, hidden: Tensor, soft: SoftBatch, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """True labels, and soft labels where `dense`, over logits that are made once for both."""
         alpha, terms, parts = self.config.alpha, list[LogitsTerm](), dict[str, Tensor]()
@@ -145,27 +170,66 @@ class _Objective:
             else:
                 parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
         if alpha > 0 and self.dense:
-            terms.append(self._mass_term(soft) if self.config.tail == "mass" else self._sampled_term(soft))
+            terms.append(self._mass_term(soft, rows) if self.config.tail == "mass" else self._sampled_term(soft))
+        if alpha > 0 and self.known < self.student.n_items:
+            terms.append(self._new_items_term(batch))
         if terms:
             both = over_all_items(hidden, self.student.item_vectors(), self.student.item_bias(), terms)
             parts["distillation" if alpha > 0 and self.dense else "labels"] = both
         return parts
 
-    def _mass_term(self, soft: SoftBatch) -> LogitsTerm:
-        """alpha tau^2 times the mean cross-entropy against the teacher's top-K and its mass outside."""
+    def _mass_term(self, soft: SoftBatch, recorded: NDArray[np.int64]) -> LogitsTerm:
+        """alpha tau^2 times the mean cross-entropy against the teacher's top-K and its mass outside.
+
+        recorded: (P,), the row of each query in the store.
+        """
         tau = self.config.temperature
         absolute = tau * self.labels.temperature
         share = self.config.alpha * tau**2 / max(int(soft.recorded.sum()), 1)
         log_p = soft.scores / absolute - soft.log_sum_exp_at(absolute).unsqueeze(1)
         weights = share * log_p.exp().masked_fill(~soft.mask, 0.0)  # (P, K)
-        tail = (share * soft.recorded - weights.sum(1)).clamp(min=0)
+        tail = (share * soft.mask.any(1) - weights.sum(1)).clamp(min=0)
         width = soft.items.shape[1]
+        left_out = self._left_out(np.where(soft.mask.any(1).cpu().numpy(), recorded, -1))
 
         def term(logits: Tensor, part: slice) -> Tensor:
             rows = torch.arange(part.stop - part.start, device=logits.device).repeat_interleave(width)
             kept = soft.mask[part].flatten()
             items, w = soft.items[part].flatten()[kept], weights[part].flatten()[kept]
-            return cross_entropy_(logits, rows[kept], items, w, tail=tail[part], temperature=tau)
+            known = logits if self.known == logits.shape[1] else logits[:, : self.known].clone()
+            owners, seen = left_out[part].flat()
+            keys = (owners * self.known + seen)[seen < self.known]
+            known.view(-1).index_fill_(0, torch.from_numpy(keys).to(logits.device), -torch.inf)
+            value = cross_entropy_(known, rows[kept], items, w, tail=tail[part], temperature=tau)
+            if known is not logits:
+                logits.zero_()[:, : self.known] = known
+            return value
+
+        return term
+
+    def _left_out(self, rows: NDArray[np.int64]) -> Ragged:
+        """The items that the recording left out of each row (P,) of the store, none where it is -1.
+
+        A row's own query says what was seen, which is not the batch's where labels were shuffled.
+        """
+        seen = seen_at(self.log, self.labels.query_ids[rows])
+        kept = (rows >= 0) & self.labels.manifest.filter_seen
+        return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
+
+    def _new_items_term(self, batch: Batch) -> LogitsTerm:
+        """alpha times the cross-entropy of the true labels, all items that the teacher knew being one class."""
+        weights = self.config.alpha * batch.weights / max(batch.weights.sum(), 1e-12)
+        targets = RowParts(self.student, batch.rows, batch.items, weights)
+
+        def term(logits: Tensor, part: slice) -> Tensor:
+            rows, items, w = targets.of(part)
+            known, new = logits[:, : self.known], logits[:, self.known :]
+            together = known.logsumexp(1, keepdim=True)
+            classes = torch.cat([together, new], dim=1)  # (p, 1 + new items)
+            value = cross_entropy_(classes, rows, (items - self.known + 1).clamp(min=0), w)
+            known.sub_(together).exp_().mul_(classes[:, :1])
+            new.copy_(classes[:, 1:])
+            return value
 
         return term
 

@@ -6,12 +6,13 @@ from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfi
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.ensemble import Ensemble
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
+from distilrec.models.growth import Known, Outgrown, warm_start_
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
 from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
 from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.models.popularity import Popularity, PopularityConfig
-from distilrec.models.registry import AnyModelConfig, build
+from distilrec.models.registry import AnyModelConfig, build, reads_histories
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
@@ -28,12 +29,14 @@ __all__ = [
     "HistoryEncoderConfig",
     "ItemKNN",
     "ItemKNNConfig",
+    "Known",
     "LightGCN",
     "LightGCNConfig",
     "MatrixFactorization",
     "MatrixFactorizationConfig",
     "Model",
     "ModelConfig",
+    "Outgrown",
     "Popularity",
     "PopularityConfig",
     "Precision",
@@ -47,9 +50,11 @@ __all__ = [
     "fit",
     "load_model",
     "quantize_",
+    "reads_histories",
     "save_model",
     "softmax_terms",
     "supervised_loss",
     "truncate_",
     "validator",
+    "warm_start_",
 ]

@@ -17,7 +17,7 @@ from distilrec.scoring import Queries, Ragged
 __all__ = ["Ensemble"]
 
 STEP = 0.05
-BLOCK = 256
+BLOCK_BYTES = 2**24  # of scores held at once, of all members together
 
 
 class Ensemble(Model):
@@ -66,18 +66,29 @@ class Ensemble(Model):
         self.weights.copy_(torch.from_numpy(weights))
         return float(best)
 
+    def pruned(self) -> Model:
+        """The members that have a weight: one of them as it is, several as an ensemble."""
+        kept = [number for number, weight in enumerate(self.weights.tolist()) if weight > 0]
+        members = self.list_members()
+        if len(kept) == 1:
+            return members[kept[0]]
+        smaller = Ensemble([members[number] for number in kept])
+        smaller.weights.copy_(self.weights[kept])
+        return smaller
+
     def _ndcg_of(self, mixes: NDArray[np.float64], queries: Queries, targets: Ragged) -> NDArray[np.float64]:
         """NDCG@10 of several weightings (n, m), each member asked once per query."""
         sums = np.zeros(len(mixes))
         needed = [member for number, member in enumerate(self.list_members()) if mixes[:, number].any()]
         used = torch.from_numpy(mixes[:, mixes.any(axis=0)]).float()
-        for begin in range(0, len(queries), BLOCK):
-            asked, wanted = queries[begin : begin + BLOCK], targets[begin : begin + BLOCK]
+        block = max(1, BLOCK_BYTES // (4 * self.n_items * len(self.members)))
+        for begin in range(0, len(queries), block):
+            asked, wanted = queries[begin : begin + block], targets[begin : begin + block]
             with torch.inference_mode():
                 scores = torch.stack([_standardised(member.score(asked)) for member in needed])  # (m, B, N)
                 for number, weights in enumerate(used):
                     mixed = _Scored(torch.einsum("m,mbn->bn", weights, scores))
-                    sums[number] += evaluate(mixed, asked, wanted, ["ndcg@10"], batch_size=BLOCK)["ndcg@10"].sum()
+                    sums[number] += evaluate(mixed, asked, wanted, ["ndcg@10"], batch_size=block)["ndcg@10"].sum()
         return sums / max(len(queries), 1)
 
     def serving_state(self) -> dict[str, Tensor]:

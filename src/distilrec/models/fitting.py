@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import embedding, softplus
+from torch.nn.functional import softplus
 
 from distilrec.data import Batch, Interactions, Split
 from distilrec.losses.chunked import LogitsTerm, by_autograd, cross_entropy_, over_all_items
@@ -21,6 +21,7 @@ from distilrec.losses.supervised import (
     unlikelihood,
 )
 from distilrec.models.base import DotProductModel, Supervision
+from distilrec.models.pairs import look_up, pair_scores
 from distilrec.ranking import evaluate
 from distilrec.rng import generator
 from distilrec.training import Epoch, TrainingConfig, train
@@ -73,13 +74,15 @@ def supervised_loss(
     if supervision.loss == "softmax":
         return over_all_items(hidden, vectors, bias, softmax_terms(model, batch, supervision))
     rows, items, weights = (model.tensor(column) for column in (batch.rows, batch.items, batch.weights))
-    positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
     if supervision.loss == "sampled_softmax":
+        positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
         n_negatives = supervision.negatives
         loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, n_negatives, rng)
     else:
         drawn = torch.from_numpy(rng.integers(0, model.n_items, (len(rows), supervision.negatives)))
-        negative = _scores(hidden, vectors, bias, rows, drawn.to(hidden.device))
+        candidates = torch.cat([items.unsqueeze(1), drawn.to(hidden.device)], dim=1)  # (T, 1 + S)
+        scores = _scores(hidden, vectors, bias, rows, candidates)
+        positive, negative = scores[:, 0], scores[:, 1:]
         if supervision.loss == "bpr":
             pairs = positive.repeat_interleave(supervision.negatives)
             loss = bpr(pairs, negative.flatten(), weights.repeat_interleave(supervision.negatives))
@@ -137,10 +140,9 @@ class RowParts:
 
 
 def _scores(hidden: Tensor, vectors: Tensor, bias: Tensor | None, rows: Tensor, items: Tensor) -> Tensor:
-    """(T, S): the score of items (T, S) for the queries of `rows` (T,)."""
-    gathered = embedding(items, vectors)  # (T, S, D)
-    scores = (gathered @ hidden[rows].unsqueeze(2)).squeeze(2)
-    return scores if bias is None else scores + bias[items]
+    """(T, C): the score of items (T, C) for the queries of `rows` (T,)."""
+    scores = pair_scores(hidden, vectors, rows, items)
+    return scores if bias is None else scores + look_up(bias, items)
 
 
 def _sampled_softmax(

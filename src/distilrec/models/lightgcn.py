@@ -8,12 +8,13 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Batches, Interactions
 from distilrec.models.base import DotProductModel, Supervision, VectorConfig
-from distilrec.models.matrix_factorization import user_batches
+from distilrec.models.matrix_factorization import answer_strangers_, user_batches
 from distilrec.scoring import Queries
 
 __all__ = ["LightGCN", "LightGCNConfig"]
@@ -32,7 +33,8 @@ class LightGCN(DotProductModel):
 
     Source: He et al., LightGCN, SIGIR 2020, eq. 3, 4 and 6, with equal weights for the layers. Deviation: an
     item bias. The graph holds training interactions only; it is used in training, while serving reads
-    smoothed vectors that are kept as a buffer, so the graph isn't needed there.
+    smoothed vectors that are kept as a buffer, so the graph isn't needed there. An unknown user, or one without a
+    training history, gets the mean vector of all others.
     """
 
     reads_histories = False
@@ -44,6 +46,7 @@ class LightGCN(DotProductModel):
         self.register_buffer("smoothed", torch.zeros(n_users + n_items, config.embedding_size))
         self.smoothed: Tensor
         self._graph: Tensor | None = None
+        self._strangers: NDArray[np.bool_] | None = None
         self._current: Tensor | None = None
 
     def batches(
@@ -55,6 +58,7 @@ class LightGCN(DotProductModel):
     ) -> Batches:
         """Whole users, or interactions; also takes the graph from `train`."""
         self._graph = _normalised_graph(train).to(self.first.device)
+        self._strangers = train.histories.lengths == 0
         return user_batches(train, supervision, batch_size, disliked)
 
     def encode(self, batch: Batch) -> Tensor:
@@ -68,6 +72,7 @@ class LightGCN(DotProductModel):
             self._current = None
             with torch.no_grad():
                 self.smoothed.copy_(self._smooth())
+            answer_strangers_(self.smoothed[: self.n_users], self._strangers)
         super().train(mode)
         return self
 

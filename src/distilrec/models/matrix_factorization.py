@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Batches, Interactions, PairBatches, UserBatches
 from distilrec.models.base import DotProductModel, Supervision, VectorConfig
+from distilrec.models.pairs import look_up
 from distilrec.scoring import Queries
 
-__all__ = ["MatrixFactorization", "MatrixFactorizationConfig", "user_batches"]
+__all__ = ["MatrixFactorization", "MatrixFactorizationConfig", "answer_strangers_", "user_batches"]
 
 
 class MatrixFactorizationConfig(VectorConfig):
@@ -34,10 +37,21 @@ def user_batches(
     return kind(train, batch_size, supervision.recency_half_life, disliked)
 
 
+def answer_strangers_(users: Tensor, strangers: NDArray[np.bool_] | None) -> None:
+    """Give users without a training history the mean vector of all others, in place; nothing has trained theirs.
+
+    users: (U, D). strangers: (U,), or None where no training history is known.
+    """
+    if strangers is not None and strangers.any() and not strangers.all():
+        which = torch.from_numpy(strangers).to(users.device)
+        with torch.no_grad():
+            users[which] = users[~which].mean(0)
+
+
 class MatrixFactorization(DotProductModel):
     """score = u . v + b, as in Koren, Bell and Volinsky, Computer 2009, without the user's bias.
 
-    An unknown user gets the mean of all user vectors.
+    An unknown user, or one without a training history, gets the mean vector of all others.
     """
 
     reads_histories = False
@@ -48,6 +62,7 @@ class MatrixFactorization(DotProductModel):
         self.users = nn.Parameter(torch.randn(n_users, config.embedding_size) * config.init_std)
         self.items = nn.Parameter(torch.randn(n_items, config.embedding_size) * config.init_std)
         self.dropout = nn.Dropout(config.dropout)
+        self._strangers: NDArray[np.bool_] | None = None
 
     def batches(
         self,
@@ -56,13 +71,21 @@ class MatrixFactorization(DotProductModel):
         batch_size: int,
         disliked: Interactions | None = None,
     ) -> Batches:
-        """Whole users, or interactions."""
+        """Whole users, or interactions; also notes who has none."""
+        self._strangers = train.histories.lengths == 0
         return user_batches(train, supervision, batch_size, disliked)
 
     def encode(self, batch: Batch) -> Tensor:
         """(P, D)."""
-        hidden: Tensor = self.dropout(nn.functional.embedding(self.tensor(batch.users), self.users))
+        hidden: Tensor = self.dropout(look_up(self.users, self.tensor(batch.users)))
         return hidden
+
+    def train(self, mode: bool = True) -> MatrixFactorization:
+        """Switch between training and serving, for which users without a history get a vector."""
+        if not mode:
+            answer_strangers_(self.users, self._strangers)
+        super().train(mode)
+        return self
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from pydantic import Field
@@ -18,7 +17,7 @@ from distilrec.models.popularity import Popularity, PopularityConfig
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.rng import child_seed
 
-__all__ = ["AnyModelConfig", "build"]
+__all__ = ["AnyModelConfig", "build", "reads_histories"]
 
 AnyModelConfig: TypeAlias = Annotated[
     PopularityConfig
@@ -31,7 +30,7 @@ AnyModelConfig: TypeAlias = Annotated[
     Field(discriminator="model"),
 ]
 
-_CLASSES: dict[type[ModelConfig], Callable[..., Model]] = {
+_CLASSES: dict[type[ModelConfig], type[Any]] = {
     PopularityConfig: Popularity,
     ItemKNNConfig: ItemKNN,
     EASEConfig: EASE,
@@ -51,4 +50,15 @@ def build(config: ModelConfig, n_users: int, n_items: int, *, seed: int) -> Mode
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(seed, "weights"))
-        return _CLASSES[type(config)](config, n_users, n_items)
+        model: Model = _CLASSES[type(config)](config, n_users, n_items)
+    return model
+
+
+def reads_histories(config: ModelConfig) -> bool:
+    """Whether the model of these settings answers from histories, new clicks included, or looks its users up.
+
+    >>> reads_histories(SASRecConfig()), reads_histories(MatrixFactorizationConfig())
+    (True, False)
+    """
+    reads: bool = _CLASSES[type(config)].reads_histories
+    return reads

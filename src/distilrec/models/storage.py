@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
@@ -22,7 +22,7 @@ from distilrec.models.base import Model, ModelConfig
 from distilrec.models.ensemble import Ensemble
 from distilrec.models.registry import AnyModelConfig, build
 
-__all__ = ["Precision", "load_model", "quantize_", "save_model"]
+__all__ = ["Precision", "load_model", "quantize_", "rounded", "save_model"]
 
 Precision: TypeAlias = Literal["float32", "float16", "int8", "pq"]
 
@@ -38,7 +38,8 @@ def save_model(model: Model, folder: Path, precision: Precision = "float32") -> 
 
     precision: of the numbers on disk; what `load_model` gives back is rounded accordingly.
     float16: all. int8: matrices of at least 1024 values as one signed byte per value with a float16 scale per
-    row (largest magnitude / 127), the rest float16. pq: item vectors as product-quantised codes, one byte for
+    row (largest magnitude / 127, as a share of the matrix's largest scale, so that rows of tiny values keep their
+    digits), the rest float16. pq: item vectors as product-quantised codes, one byte for
     four dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,12 @@ def quantize_(model: Model, precision: Precision) -> Model:
     return model
 
 
+def rounded(state: Mapping[str, Tensor], precision: Precision) -> tuple[dict[str, Tensor], int]:
+    """Tensors as they come back from a file of that precision, and the bytes of the file."""
+    encoded = _encode(state, precision)
+    return _decode(encoded), len(save(encoded))
+
+
 def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Ensemble):
         return {"model": "ensemble", "members": [_describe(member) for member in model.list_members()]}
@@ -106,9 +113,11 @@ def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tens
         elif precision == "pq" and name == "items":
             encoded |= {f"{name}:{part}": codes for part, codes in _product_quantize(tensor).items()}
         elif precision != "float16" and tensor.ndim == 2 and tensor.numel() >= SMALLEST_CODED:
-            scale = (tensor.abs().amax(1) / 127).clamp(min=1e-7).half()
-            codes = (tensor / scale.float().unsqueeze(1)).round().clamp(-127, 127).to(torch.int8)
-            encoded |= {f"{name}:codes": codes, f"{name}:scale": scale}
+            scale = tensor.abs().amax(1) / 127
+            unit = scale.amax().clamp(min=torch.finfo(torch.float32).tiny)
+            share = (scale / unit).clamp(min=torch.finfo(torch.float16).tiny).half()
+            codes = (tensor / (unit * share.float()).unsqueeze(1)).round().clamp(-127, 127).to(torch.int8)
+            encoded |= {f"{name}:codes": codes, f"{name}:scale": share, f"{name}:unit": unit}
         else:
             encoded[name] = tensor.half()
     return encoded
@@ -119,7 +128,8 @@ def _decode(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in {full.split(":")[0] for full in encoded if ":" in full}:
         codes = encoded[f"{name}:codes"]
         if f"{name}:scale" in encoded:
-            state[name] = codes.float() * encoded[f"{name}:scale"].float().unsqueeze(1)
+            scale = encoded[f"{name}:unit"] * encoded[f"{name}:scale"].float()
+            state[name] = codes.float() * scale.unsqueeze(1)
         else:
             books = encoded[f"{name}:books"].float()  # (M, codes, dimensions)
             parts = [books[m][codes[:, m].long()] for m in range(len(books))]

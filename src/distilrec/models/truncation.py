@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from distilrec.models.base import DotProductModel
-from distilrec.models.storage import quantize_
+from distilrec.models.storage import quantize_, rounded
 
 __all__ = ["truncate_"]
 
 
-def truncate_(model: DotProductModel, most_bytes: int) -> tuple[int, int]:
-    """Cut the item vectors to their principal components and round all weights to 8 bits, in place.
+def truncate_(model: DotProductModel, most_bytes: int) -> tuple[int, int, int]:
+    """Cut the item vectors to their principal components and round all weights to int8, in place.
 
-    The rank is the largest that fits into `most_bytes` at one byte per number (item components, loadings and
-    all other weights), at least 1; returns the rank and the bytes it takes, which exceed the limit where the
-    other weights alone do. Components are those of the centred vectors, by singular value decomposition; they
-    are counted at 8 bits, but not rounded, which flatters the control.
+    Components and loadings are rounded as `quantize_` rounds matrices. The rank is the largest whose file (item
+    components, loadings, their mean and all other weights) has at most `most_bytes`, at least 1; returns the rank,
+    the parameters and the bytes, which exceed the limit where the other weights alone do. Components are those of the
+    centred vectors, by singular value decomposition.
 
     >>> from distilrec.models import MatrixFactorizationConfig, build
-    >>> model = build(MatrixFactorizationConfig(embedding_size=8, item_bias=False), 10, 100, seed=0)
-    >>> truncate_(model, most_bytes=400), int(torch.linalg.matrix_rank(model.item_vectors()))
-    ((2, 304), 3)
+    >>> model = build(MatrixFactorizationConfig(embedding_size=8, item_bias=False), 10, 1000, seed=0)
+    >>> rank, parameters, size = truncate_(model, most_bytes=4800)
+    >>> rank, parameters, size <= 4800
+    (2, 2104, True)
     """
     vectors = model.item_vectors().detach()
-    n_items, width = vectors.shape
-    others = sum(value.numel() for value in model.serving_state().values()) - vectors.numel()
-    rank = max(1, min(width, (most_bytes - others - width) // (n_items + width)))
     mean = vectors.mean(0)
     left, values, right = torch.linalg.svd(vectors - mean, full_matrices=False)
+    others = _others(model, vectors)
+    for rank in range(vectors.shape[1], 0, -1):
+        parts = {"components": left[:, :rank] * values[:rank], "loadings": right[:rank], "mean": mean}
+        cut, size = rounded({**others, **parts}, "int8")
+        if size <= most_bytes:
+            break
     quantize_(model, "int8")
     with torch.no_grad():
-        model.item_vectors().copy_(left[:, :rank] * values[:rank] @ right[:rank] + mean)
-    return rank, others + width + rank * (n_items + width)
+        model.item_vectors().copy_(cut["components"].float() @ cut["loadings"].float() + cut["mean"])
+    return rank, sum(value.numel() for value in {**others, **parts}.values()), size
+
+
+def _others(model: DotProductModel, vectors: Tensor) -> dict[str, Tensor]:
+    """What the model serves with besides its item vectors, which may be the last rows of a larger tensor."""
+    place = vectors.untyped_storage().data_ptr()
+    return {
+        name: value[: len(value) - len(vectors)] if value.untyped_storage().data_ptr() == place else value
+        for name, value in model.serving_state().items()
+    }

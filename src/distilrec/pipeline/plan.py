@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from distilrec.models import SequenceConfig
+from distilrec.models import SequenceConfig, reads_histories
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.tasks import (
     FitMember,
     RecordLabels,
     Task,
     TestModel,
+    TrainJointly,
     TrainStudent,
     Transform,
     Truncate,
@@ -21,9 +22,10 @@ from distilrec.pipeline.tasks import (
 from distilrec.recipe import Alone, Recipe, Student
 from distilrec.rng import child_seed
 
-__all__ = ["ALONE", "DISTILLED", "TEACHER", "Arm", "Plan"]
+__all__ = ["ALONE", "DISTILLED", "JOINT", "TEACHER", "Arm", "Plan"]
 
-TEACHER, ALONE, DISTILLED = "teacher", "student alone", "distilled student"
+INFORMED = "teacher, given validation items too"
+TEACHER, ALONE, DISTILLED, JOINT = "teacher", "student alone", "distilled student", "jointly trained student"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Arm:
     """One row of the report's table: the same thing under several seeds.
 
     role: as in the report. method: what was done, in words. trained: the task per seed. width: the embedding size
-    where it isn't the recipe's, for the picture of quality against size.
+    where it isn't the recipe's, for the picture of quality against size. knows_more: whether it reads the validation
+    items of test users although the student can't.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Arm:
     trained: tuple[Task, ...]
     student: Student | None
     width: int | None = None
+    knows_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Plan:
         )
 
     @cached_property
-    def teacher(self) -> WeighTeacher:
+    def teacher(self) -> Task:
         """The teacher."""
         stages = tuple(member.stage for member in self.members)
         return WeighTeacher(Stage(TEACHER, {}, stages), stages)
@@ -89,7 +93,7 @@ class Plan:
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """The table of the report: teacher, student alone, distilled student, members, controls, other widths."""
+        """The table of the report: teacher, student alone, distilled students, members, controls, other widths."""
         recipe = self.recipe
         teacher = Arm(TEACHER, "teacher", self._teacher_method(), (recipe.seed,), (self.teacher,), None)
         alone = self._arm(ALONE, "student_alone", None, recipe.alone)
@@ -99,9 +103,33 @@ class Plan:
             for member in self.members
             if len(self.members) > 1
         ]
+        if not self.reads_histories and any(reads_histories(member.model) for member in recipe.teacher):
+            method = "what the teacher can do with more than this student may know"
+            informed = Arm(INFORMED, "teacher", method, (recipe.seed,), (self.teacher,), None, knows_more=True)
+            members = [informed, *members]
         controls = [self._control(name) for name in recipe.evaluation.controls]
         widths = [arm for width in recipe.evaluation.widths for arm in self._at_width(width)]
-        return (teacher, alone, distilled, *members, *controls, *widths)
+        return (teacher, alone, distilled, *self._joint(), *members, *controls, *widths)
+
+    def _joint(self) -> tuple[Arm, ...]:
+        """The student trained together with a member of the teacher, where the recipe asks for it."""
+        recipe, settings = self.recipe, self.recipe.joint
+        if settings is None:
+            return ()
+        member, student = recipe.joint_teacher(settings), _with_dropout(recipe.student, settings)
+        numbers = tuple(range(recipe.evaluation.seeds))
+        tasks = []
+        for number in numbers:
+            seed = child_seed(recipe.seed, "student", number)
+            content = _settings(settings, student=_settings(student), teacher=_settings(member.model), seed=seed)
+            stage = Stage(f"{JOINT} {number}", content, (self.data,))
+            tasks.append(TrainJointly(stage, student, member, settings, seed))
+        return (Arm(JOINT, "distilled_student", "joint", numbers, tuple(tasks), student),)
+
+    @property
+    def reads_histories(self) -> bool:
+        """Whether the student does. If not, it answers from the end of training, and so does what it is compared to."""
+        return reads_histories(self.recipe.student.model)
 
     def _teacher_method(self) -> str | None:
         names = [member.name for member in self.recipe.teacher]
@@ -209,19 +237,21 @@ class Plan:
         student: Student | None = None,
     ) -> TrainStudent:
         """Train the recipe's student, or another, with these settings; without labels it is trained alone."""
-        student = student or self.recipe.student
-        if settings.dropout is not None:
-            model = student.model.model_copy(update={"dropout": settings.dropout})
-            student = student.model_copy(update={"model": model})
+        student = _with_dropout(student or self.recipe.student, settings)
         content = _settings(settings, student=_settings(student), seed=seed, transform=transform)
         stage = Stage(name, content, (self.data, *([] if labels is None else [labels.stage])))
         return TrainStudent(stage, student, settings, seed, None if labels is None else labels.stage, transform)
 
-    def test(self, trained: Task) -> TestModel:
-        """The test of a trained model."""
-        metrics = self.recipe.evaluation.metrics
-        stage = Stage(f"test of {trained.stage.name}", {"metrics": list(metrics)}, (self.data, trained.stage))
-        return TestModel(stage, trained.stage, metrics)
+    def tests(self, arm: Arm) -> tuple[TestModel, ...]:
+        """The tests of an arm's models, one per seed."""
+        metrics, from_train = self.recipe.evaluation.metrics, not self.reads_histories and not arm.knows_more
+        settings = {"metrics": list(metrics), "from_train": from_train}
+        stages = [task.stage for task in arm.trained]
+        names = [arm.name if arm.knows_more else stage.name for stage in stages]
+        return tuple(
+            TestModel(Stage(f"test of {name}", settings, (self.data, stage)), stage, metrics, from_train)
+            for name, stage in zip(names, stages, strict=True)
+        )
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -239,15 +269,19 @@ class Plan:
                 recorded = self._record("soft labels of popularity", None)
                 ordered[recorded.stage.key] = recorded
         for arm in self.arms:
-            for trained in arm.trained:
-                ordered[trained.stage.key] = trained
-                test = self.test(trained)
-                ordered[test.stage.key] = test
+            for task in (*arm.trained, *self.tests(arm)):
+                ordered[task.stage.key] = task
         return tuple(ordered.values())
 
 
 def _settings(part: Any, **more: Any) -> dict[str, Any]:
     return {**part.model_dump(mode="json"), **more}
+
+
+def _with_dropout(student: Student, settings: Alone) -> Student:
+    if settings.dropout is None:
+        return student
+    return student.model_copy(update={"model": student.model.model_copy(update={"dropout": settings.dropout})})
 
 
 def _with(settings: Alone, supervision: Any) -> Alone:

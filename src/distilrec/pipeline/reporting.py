@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from distilrec.data import audit
 from distilrec.evaluation import agreement, cost, slices, statistics
 from distilrec.metrics import coverage, novelty, popularity_shift
+from distilrec.models import Outgrown
 from distilrec.pipeline.measure import Test, load_test
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
+from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
 from distilrec.pipeline.runner import available_cores
 from distilrec.pipeline.tasks import Context, TrainStudent
 from distilrec.report import Report
@@ -30,7 +32,9 @@ from distilrec.rng import generator
 __all__ = ["make_report"]
 
 LATENCY_QUERIES, EXAMPLES, DISAGREEMENTS = 200, 5, 10
+RECENT = 200  # items of a history whose popularity is what a user is used to
 K = 10
+LIKE_METRIC = "like_auc"
 SEVERITY = {"ok": "ok", "note": "info", "warning": "warning"}
 
 
@@ -57,9 +61,7 @@ class _Maker:
     def tests(self) -> dict[str, list[Test]]:
         """The tests of each arm, one per seed."""
         folder = self.context.store.folder
-        return {
-            arm.name: [load_test(folder(self.plan.test(task).stage)) for task in arm.trained] for arm in self.plan.arms
-        }
+        return {arm.name: [load_test(folder(task.stage)) for task in self.plan.tests(arm)] for arm in self.plan.arms}
 
     @cached_property
     def results(self) -> dict[str, list[dict[str, Any]]]:
@@ -108,6 +110,7 @@ class _Maker:
             "disagreements": self.disagreements(),
             "audit": self.audit(),
             "tuning": self.tuning(),
+            "drift": self.drift(),
             "environment": self.environment(),
         }
         return Report.model_validate(content)
@@ -138,8 +141,9 @@ class _Maker:
 
     def arm(self, arm: Arm) -> dict[str, Any]:
         tests, results = self.tests[arm.name], self.results[arm.name]
-        metrics = {name: self.measurement(self.values(arm.name, name)) for name in tests[0].metrics}
-        metrics |= self.beyond_accuracy(tests)
+        values = {name: self.values(arm.name, name) for name in tests[0].metrics} | self.beyond_accuracy(tests)
+        # What no query has a value for, such as the shift against empty histories, isn't shown.
+        metrics = {name: self.measurement(each) for name, each in values.items() if not np.isnan(each).all()}
         latency = self.latencies.get(arm.name)
         model = self.context.model(arm.trained[0].stage)
         labels = [
@@ -150,51 +154,56 @@ class _Maker:
         return {
             "name": arm.name,
             "role": arm.role,
-            "model": type(model).__name__,
+            "model": type(model.inner if isinstance(model, Outgrown) else model).__name__,
             "method": arm.method,
+            "knows_more": arm.knows_more,
             "seeds": list(arm.seeds),
             "parameters": results[0]["parameters"],
             "bytes": results[0]["bytes"],
             "metrics": metrics,
             "latency_ms": None if latency is None else {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99},
-            "train_seconds": float(np.mean([result["seconds"] for result in results])),
+            "train_seconds": float(np.mean([result["train_seconds"] for result in results])),
             "record_seconds": labels[0]["seconds"] if labels else None,
         }
 
-    def beyond_accuracy(self, tests: list[Test]) -> dict[str, Any]:
+    def beyond_accuracy(self, tests: list[Test]) -> dict[str, NDArray[np.float64]]:
+        """(S, 1) or (S, Q): what lists are like, whether or not they hit."""
         n_items = self.context.prepared.split.train.n_items
         queries, _ = self.context.prepared.split.queries("test")
-        recent = queries.histories.padded(LATENCY_QUERIES, fill=-1)
+        recent = queries.histories.padded(RECENT, fill=-1)
         each = [test.lists for test in tests]
         return {
-            f"coverage@{K}": self.measurement(np.array([[coverage(lists, n_items, K)] for lists in each])),
-            f"novelty@{K}": self.measurement(
-                np.stack([novelty(lists, self.counts, K) for lists in each]), interval=False
-            ),
-            f"popularity_shift@{K}": self.measurement(
-                np.stack([popularity_shift(lists, recent, self.counts, K) for lists in each]), interval=False
-            ),
+            f"coverage@{K}": np.array([[coverage(lists, n_items, K)] for lists in each]),
+            f"novelty@{K}": np.stack([novelty(lists, self.counts, K) for lists in each]),
+            f"popularity_shift@{K}": np.stack([popularity_shift(lists, recent, self.counts, K) for lists in each]),
         }
 
     def comparisons(self) -> list[dict[str, Any]]:
-        """Distilled against everything, and teacher against student alone; p-values corrected over all."""
-        pairs = [(DISTILLED, arm.name) for arm in self.shown if arm.name != DISTILLED] + [(TEACHER, ALONE)]
+        """Distilled against everything, and teacher against student alone; p-values corrected over all.
+
+        Where dislikes are known, the three main arms are also compared by how well they tell them from likes.
+        """
+        others = [arm.name for arm in self.shown if arm.name != DISTILLED]
+        pairs = [(self.metric, DISTILLED, name) for name in others] + [(self.metric, TEACHER, ALONE)]
+        if LIKE_METRIC in self.tests[DISTILLED][0].metrics:
+            pairs += [(LIKE_METRIC, *two) for two in ((DISTILLED, TEACHER), (DISTILLED, ALONE), (TEACHER, ALONE))]
         tests = [
-            statistics.compare(self.values(a), self.values(b), rng=generator(0, "compare", a, b)) for a, b in pairs
+            statistics.compare(self.values(a, metric), self.values(b, metric), rng=generator(0, "compare", a, b))
+            for metric, a, b in pairs
         ]
         corrected = statistics.holm([test.p_value for test in tests])
         return [
             {
                 "a": a,
                 "b": b,
-                "metric": self.metric,
+                "metric": metric,
                 "difference": test.difference,
                 "ci95": test.ci95,
                 "p_value": test.p_value,
                 "p_holm": float(p),
                 "test": f"{statistics.TEST}; Wilcoxon p = {test.p_wilcoxon:.3g}",
             }
-            for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
+            for (metric, a, b), test, p in zip(pairs, tests, corrected, strict=True)
         ]
 
     def compression(self) -> dict[str, Any]:
@@ -247,7 +256,7 @@ class _Maker:
     def pareto(self) -> list[dict[str, Any]]:
         points = []
         for arm in self.plan.arms:
-            if arm.role == "control" and arm.width is None:
+            if (arm.role == "control" and arm.width is None) or arm.knows_more:
                 continue
             result, latency = self.results[arm.name][0], self.latencies[arm.name]
             role = arm.role
@@ -265,9 +274,10 @@ class _Maker:
                 }
             )
         for point in points:
-            quality, size = point["metrics"][self.metric]["mean"], point["bytes"]
+            place = _place(point, self.metric)
             point["on_front"] = not any(
-                other["metrics"][self.metric]["mean"] >= quality and other["bytes"] < size for other in points
+                better != place and better[0] >= place[0] and better[1] <= place[1]
+                for better in (_place(other, self.metric) for other in points)
             )
         return points
 
@@ -355,6 +365,14 @@ class _Maker:
             for arm, chosen in self.plan.recipe.tuned.items()
         ]
 
+    def drift(self) -> dict[str, Any] | None:
+        """What is new since the run that this one goes on from, and what that did to its models."""
+        if not isinstance(self.plan, RefreshPlan):
+            return None
+        pairs = zip(self.tests[DISTILLED], self.tests[EARLIER], strict=True)
+        shared = np.stack([agreement.overlap(today.lists, before.lists, K) for today, before in pairs])
+        return drift_of(self.plan, self.context, {f"overlap@{K}": self.estimate(shared)})
+
     def environment(self) -> dict[str, Any]:
         packages = ("distilrec", "torch", "numpy", "scipy", "polars")
         return {
@@ -366,6 +384,11 @@ class _Maker:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": _commit(),
         }
+
+
+def _place(point: dict[str, Any], metric: str) -> tuple[float, int]:
+    """Quality and bytes of a point of the picture."""
+    return point["metrics"][metric]["mean"], point["bytes"]
 
 
 def _exposure(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from distilrec.bundle import Bundle
-from distilrec.data import Prepared, final_queries, prefix_queries
+from distilrec.data import Prepared, Snapshot, final_queries, prefix_queries
 from distilrec.errors import ArtefactError
-from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
+from distilrec.pipeline.earlier import Earlier, leave_for_later
+from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
+from distilrec.pipeline.refresh import RefreshPlan
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.stages import STAGES, Store
@@ -28,13 +30,14 @@ def run(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: Progres
     """
     context, plan = plan_of(recipe, out)
     write_recipe(recipe, out / "recipe.yaml")
-    run_tasks(plan.tasks, context.store, recipe.data, jobs=jobs, progress=progress)
+    run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
     report = make_report(plan, context)
     write(report, out)
     student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
     Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
         out / "bundle", precision=recipe.student.precision
     )
+    _leave_for_later(plan, context)
     return report
 
 
@@ -43,19 +46,19 @@ def run_part(
 ) -> dict[str, dict[str, Any]]:
     """Run the stages up to `what`, and return what each said.
 
-    what: `teacher`, `soft labels`, `distilled student`, or `test` (of the three main arms).
+    what: `teacher`, `soft labels`, `distilled student` (jointly trained ones, too), or `test` (of the main arms).
     """
     context, plan = plan_of(recipe, out)
-    main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED)]
+    main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
     wanted: list[Task] = [*plan.members, plan.teacher]
     if what != TEACHER:
         wanted.append(plan.labels)
     if what == DISTILLED:
-        wanted += main[-1].trained
+        wanted += [task for arm in main if arm.role == "distilled_student" for task in arm.trained]
     if what == "test":
-        wanted += [task for arm in main for trained in arm.trained for task in (trained, plan.test(trained))]
-    run_tasks(wanted, context.store, recipe.data, jobs=jobs, progress=progress)
-    shown = [task for task in wanted if task.stage.name.startswith(what)]
+        wanted += [task for arm in main for task in (*arm.trained, *plan.tests(arm))]
+    run_tasks(wanted, context, jobs=jobs, progress=progress)
+    shown = [task for task in wanted if task.stage.name.startswith((what, JOINT) if what == DISTILLED else what)]
     return {task.stage.name: context.store.result(task.stage) for task in shown}
 
 
@@ -88,8 +91,18 @@ def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
 def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
     """Load the data and plan the run."""
     (out / STAGES).mkdir(parents=True, exist_ok=True)
-    context = Context(Store(out), recipe.data)
-    return context, Plan(recipe, _fingerprint(context.prepared))
+    since = None if recipe.since is None else Path(recipe.since)
+    context = Context(Store(out), recipe.data, since)
+    fingerprint = _fingerprint(context.prepared)
+    return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
+
+
+def _leave_for_later(plan: Plan, context: Context) -> None:
+    """Leave what a later run needs to go on from this one: the ids and the log, and where each stage is."""
+    if not context.store.done(plan.data):
+        Snapshot.of(context.prepared).save(context.store.folder(plan.data))
+        context.store.finish(plan.data, {})
+    leave_for_later(context.store, [plan.data, *(task.stage for task in plan.tasks)])
 
 
 def _fingerprint(prepared: Prepared) -> str:
@@ -98,4 +111,6 @@ def _fingerprint(prepared: Prepared) -> str:
     digest.update(prepared.split.part.tobytes())
     if prepared.negatives_split is not None:
         digest.update(prepared.negatives_split.part.tobytes())
+    if prepared.earlier is not None:
+        digest.update(prepared.earlier.tobytes())
     return digest.hexdigest()[:16]

@@ -9,11 +9,9 @@ import queue
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from pathlib import Path
+from dataclasses import replace
 from typing import Protocol
 
-from distilrec.data import DataConfig
-from distilrec.pipeline.stages import Store
 from distilrec.pipeline.tasks import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks"]
@@ -41,16 +39,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_tasks(
-    tasks: Sequence[Task], store: Store, data: DataConfig, *, jobs: int | None = None, progress: Progress
-) -> None:
+def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = None, progress: Progress) -> None:
     """Run all tasks that aren't done yet; `tasks` come after those that they depend on.
 
     jobs: processes at once, by default one per core; the cores are shared among them. What has been finished
     stays finished when a task fails or the process is killed.
     """
     jobs = jobs or available_cores()
-    waiting = [task for task in tasks if not store.done(task.stage)]
+    waiting = [task for task in tasks if not context.store.done(task.stage)]
     progress.begin(len(waiting), len(tasks) - len(waiting))
     finished = {task.stage.key for task in tasks} - {task.stage.key for task in waiting}
     started: dict[str, float] = {}
@@ -61,7 +57,7 @@ def run_tasks(
             jobs,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(store.run, data, threads, messages),
+            initargs=(replace(context), threads, messages),  # without the data: each process loads them
         ) as pool:
             running: dict[Future[str], Task] = {}
             try:
@@ -101,13 +97,13 @@ _context: Context
 _messages: queue.Queue[Message]
 
 
-def _start(run: Path, data: DataConfig, threads: int, messages: queue.Queue[Message]) -> None:
+def _start(context: Context, threads: int, messages: queue.Queue[Message]) -> None:
     """Set up a process of the pool."""
     import torch
 
     global _context, _messages
     torch.set_num_threads(threads)
-    _context, _messages = Context(Store(run), data), messages
+    _context, _messages = context, messages
 
 
 def _execute(task: Task) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from distilrec.data import DataConfig, Interactions, Prepared, final_queries, load, prefix_queries
-from distilrec.distillation import HardPositives, ShuffledLabels, distil
+import numpy as np
+
+from distilrec.data import DataConfig, Interactions, Prepared, Snapshot, final_queries, load, prefix_queries
+from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil_jointly
 from distilrec.errors import RecipeError
 from distilrec.models import (
     ClosedForm,
     DotProductModel,
     Ensemble,
+    Known,
     Model,
+    Outgrown,
     Popularity,
     PopularityConfig,
     build,
@@ -25,30 +30,43 @@ from distilrec.models import (
     quantize_,
     save_model,
     truncate_,
+    warm_start_,
 )
+from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.measure import save_test, test_model
 from distilrec.pipeline.stages import Stage, Store
-from distilrec.recipe import Alone, Distilled, Member, Record, Student
+from distilrec.recipe import Alone, Distilled, Joint, Member, Record, Student
 from distilrec.rng import child_seed
 from distilrec.soft_labels import RecordConfig, SoftLabels, record
 from distilrec.training import Epoch, TrainingConfig
 
-__all__ = ["Context", "FitMember", "RecordLabels", "Task", "TestModel", "TrainStudent", "Truncate", "WeighTeacher"]
+__all__ = [
+    "Context",
+    "FitMember",
+    "RecordLabels",
+    "Task",
+    "TestModel",
+    "TrainJointly",
+    "TrainStudent",
+    "Truncate",
+    "WeighTeacher",
+]
 
 Transform = Literal["none", "shuffled", "hard"]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What tasks share: the run's folder and the data."""
+    """What tasks share: the run's folder, the data, and the folder of the run that this one goes on from."""
 
     store: Store
     data: DataConfig
+    since: Path | None = None
 
     @cached_property
     def prepared(self) -> Prepared:
         """The data, loaded once per process."""
-        return load(self.data)
+        return load(self.data, None if self.since is None else Snapshot.open(Earlier(self.since).path("data")))
 
     @property
     def disliked(self) -> Interactions | None:
@@ -57,8 +75,11 @@ class Context:
         return None if negatives is None else negatives.train
 
     def model(self, stage: Stage) -> Model:
-        """The model that a finished stage left."""
-        return load_model(self.store.folder(stage))
+        """The model that a finished stage left, asked about all users and items that there are now."""
+        model, log = load_model(self.store.folder(stage)), self.prepared.split.log
+        if (model.n_users, model.n_items) == (log.n_users, log.n_items):
+            return model
+        return Outgrown(model, log.n_users, log.n_items)
 
 
 @dataclass(frozen=True)
@@ -83,20 +104,21 @@ class FitMember(Task):
         """Fit and save."""
         folder, log = context.store.folder(self.stage), context.prepared.split.train
         model = build(self.member.model, log.n_users, log.n_items, seed=child_seed(self.seed, self.member.name))
-        curve: list[Epoch] = []
+        begin = time.monotonic()
         if isinstance(model, ClosedForm):
             model.fit(log)
-        elif isinstance(model, DotProductModel):
-            curve = fit(
-                model,
-                context.prepared.split,
-                self.member.supervision,
-                self.member.training,
-                seed=child_seed(self.seed, self.member.name, "training"),
-                disliked=context.disliked,
-                checkpoint=folder / "checkpoint.safetensors",
-                on_epoch=_shown(self.member.training, on_progress),
-            )
+            return _saved(model, folder, seconds=time.monotonic() - begin)
+        assert isinstance(model, DotProductModel)  # what isn't in closed form is trained
+        curve = fit(
+            model,
+            context.prepared.split,
+            self.member.supervision,
+            self.member.training,
+            seed=child_seed(self.seed, self.member.name, "training"),
+            disliked=context.disliked,
+            checkpoint=folder / "checkpoint.safetensors",
+            on_epoch=_shown(self.member.training, on_progress),
+        )
         return _saved(model, folder, curve)
 
 
@@ -107,25 +129,30 @@ class WeighTeacher(Task):
     members: tuple[Stage, ...]
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Fit the weights and save; a single member is the teacher as it is."""
+        """Fit the weights and save the members that have any; a single one is the teacher as it is."""
         models = [context.model(member) for member in self.members]
         folder = context.store.folder(self.stage)
+        seconds = sum(context.store.result(member)["train_seconds"] for member in self.members)
         if len(models) == 1:
-            return _saved(models[0], folder, [])
-        teacher = Ensemble(models)
-        quality = teacher.fit_weights(*context.prepared.split.queries("validation"))
-        saved = _saved(teacher, folder, [])
-        return {**saved, "weights": teacher.weights.tolist(), "validation": quality}
+            return _saved(models[0], folder, seconds=seconds)
+        ensemble = Ensemble(models)
+        quality = ensemble.fit_weights(*context.prepared.split.queries("validation"))
+        saved = _saved(ensemble.pruned(), folder, seconds=seconds)
+        return {**saved, "weights": ensemble.weights.tolist(), "validation": quality}
 
 
 @dataclass(frozen=True)
 class RecordLabels(Task):
-    """Record a model's soft labels. teacher: its stage, or None for popularity."""
+    """Record a model's soft labels.
+
+    teacher: its stage, or None for popularity. since: an earlier recording of the same teacher, to go on from.
+    """
 
     teacher: Stage | None
     config: Record
     history_length: int | None
     seed: int
+    since: Path | None = None
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Record; queries are prefixes for students with a history length, else the ends of histories."""
@@ -135,11 +162,17 @@ class RecordLabels(Task):
             model = Popularity(PopularityConfig(), split.train.n_users, split.train.n_items)
             model.fit(split.train)
         else:
-            model = context.model(self.teacher)
+            model = load_model(context.store.folder(self.teacher))
         if self.history_length is None:
             queries, ids = final_queries(split.train)
         else:
             queries, ids = prefix_queries(split.train, self.history_length)
+        held_out, since = split.held_out, None
+        if self.since is not None:
+            since, known = SoftLabels.open(self.since), Known(model.n_users, model.n_items)
+            queries = known.queries(queries)
+            held_out = replace(held_out, histories=known.rows(held_out.histories))
+        fingerprint = "popularity" if self.teacher is None else self.teacher.key
         labels = record(
             model,
             queries,
@@ -148,29 +181,37 @@ class RecordLabels(Task):
             RecordConfig(**self.config.model_dump(exclude={"queries"})),
             seed=child_seed(self.seed, "record"),
             data_fingerprint=context.prepared.dataset.fingerprint,
-            teacher_fingerprint="popularity" if self.teacher is None else self.teacher.key,
-            validation=split.queries("validation"),
-            held_out=split.held_out,
+            teacher_fingerprint=fingerprint if since is None else since.manifest.teacher_fingerprint,
+            validation=split.queries("validation") if since is None else None,
+            held_out=held_out,
+            since=since,
             progress=lambda done, of: on_progress(done, of, "queries"),
         )
-        return {"temperature": labels.temperature, "bytes": labels.summary()["bytes"], "queries": len(labels)}
+        said = {"temperature": labels.temperature, "bytes": labels.summary()["bytes"], "queries": len(labels)}
+        return said if since is None else {**said, "reused": float(np.isin(labels.query_keys, since.query_keys).mean())}
 
 
 @dataclass(frozen=True)
 class TrainStudent(Task):
-    """Train a student: alone where `labels` is None, else distilled from these soft labels, as they are or altered."""
+    """Train a student: alone where `labels` is None, else distilled from these soft labels, as they are or altered.
+
+    warm: the folder of the same student as an earlier run trained it, whose weights it starts from.
+    """
 
     student: Student
     settings: Alone
     seed: int
     labels: Stage | None = None
     transform: Transform = "none"
+    warm: Path | None = None
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Train, round to the student's precision, and save."""
         folder, split = context.store.folder(self.stage), context.prepared.split
         model = build(self.student.model, split.train.n_users, split.train.n_items, seed=self.seed)
         assert isinstance(model, DotProductModel)  # the recipe allows no other student
+        if self.warm is not None:
+            warm_start_(model, load_model(self.warm))
         options: dict[str, Any] = {
             "seed": child_seed(self.seed, "training"),
             "disliked": context.disliked,
@@ -196,6 +237,38 @@ class TrainStudent(Task):
 
 
 @dataclass(frozen=True)
+class TrainJointly(Task):
+    """Train a student together with a member of the teacher, which is trained anew and not kept."""
+
+    student: Student
+    teacher: Member
+    settings: Joint
+    seed: int
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Train, round to the student's precision, and save the student."""
+        folder, split = context.store.folder(self.stage), context.prepared.split
+        sizes = split.train.n_users, split.train.n_items
+        teacher = build(self.teacher.model, *sizes, seed=child_seed(self.seed, "teacher"))
+        student = build(self.student.model, *sizes, seed=self.seed)
+        assert isinstance(teacher, DotProductModel)  # the recipe allows no others
+        assert isinstance(student, DotProductModel)
+        curve = distil_jointly(
+            teacher,
+            student,
+            split,
+            self.settings.distillation,
+            self.settings.supervision,
+            self.settings.training,
+            seed=child_seed(self.seed, "training"),
+            disliked=context.disliked,
+            checkpoint=folder / "checkpoint.safetensors",
+            on_epoch=_shown(self.settings.training, on_progress),
+        )
+        return _saved(student, folder, curve, self.student)
+
+
+@dataclass(frozen=True)
 class Truncate(Task):
     """Cut a trained model with vectors down to the bytes of a student, without training."""
 
@@ -203,27 +276,28 @@ class Truncate(Task):
     like: Stage
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Truncate the first member with vectors, and save; a parameter is a byte here."""
+        """Truncate the first member with vectors, and save; the bytes are those of its components and codes."""
         models = [context.model(member) for member in self.members]
         candidates = [model for model in models if isinstance(model, DotProductModel)]
         if not candidates:
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
         limit = int(context.store.result(self.like)["bytes"])
-        rank, size = truncate_(candidates[0], limit)
+        rank, parameters, size = truncate_(candidates[0], limit)
         saved = _saved(candidates[0], context.store.folder(self.stage), [])
-        return {**saved, "rank": rank, "bytes": size, "parameters": size}
+        return {**saved, "rank": rank, "bytes": size, "parameters": parameters}
 
 
 @dataclass(frozen=True)
 class TestModel(Task):
-    """Answer the test queries with a stage's model and keep metrics and lists."""
+    """Answer the test queries with a stage's model and keep metrics and lists. from_train: as in `test_model`."""
 
     model: Stage
     metrics: tuple[str, ...]
+    from_train: bool = False
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Measure per query, save, and return means."""
-        test = test_model(context.model(self.model), context.prepared, self.metrics)
+        test = test_model(context.model(self.model), context.prepared, self.metrics, from_train=self.from_train)
         save_test(test, context.store.folder(self.stage))
         return {name: float(values.mean()) for name, values in test.metrics.items()}
 
@@ -242,15 +316,17 @@ def _shown(training: TrainingConfig, on_progress: Callable[[int, int, str], None
     return show
 
 
-def _saved(model: Model, folder: Path, curve: list[Epoch], student: Student | None = None) -> dict[str, Any]:
-    """Save a model, and say what is to be known of it and of its training."""
+def _saved(
+    model: Model, folder: Path, curve: Sequence[Epoch] = (), student: Student | None = None, seconds: float = 0.0
+) -> dict[str, Any]:
+    """Save a model, and say what is to be known of it and of its training, which took `seconds` beside the epochs."""
     precision = "float32" if student is None else student.precision
     size = save_model(quantize_(model, precision), folder, precision)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return {
         "bytes": size,
         "parameters": sum(value.numel() for value in model.serving_state().values()),
-        "train_seconds": sum(epoch.seconds for epoch in curve),
+        "train_seconds": seconds + sum(epoch.seconds for epoch in curve),
         "curve": [
             {"epoch": e.number, "losses": dict(e.losses), "validation": e.validation, "seconds": e.seconds}
             for e in curve

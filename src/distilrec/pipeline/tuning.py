@@ -30,7 +30,7 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
     search goes on; the search is Optuna's TPE, seeded.
     """
     context, plan = plan_of(recipe, out)
-    run_tasks([*plan.members, plan.teacher, plan.labels], context.store, recipe.data, jobs=jobs, progress=progress)
+    run_tasks([*plan.members, plan.teacher, plan.labels], context, jobs=jobs, progress=progress)
     chosen: dict[str, Chosen] = {}
     for arm in (ALONE, DISTILLED):
         study = _study(out, arm, plan, recipe.seed)
@@ -39,7 +39,7 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
         for number in range(done, trials):
             trial = study.ask()
             task = _task(plan, arm, trial, number)
-            run_tasks([task], context.store, recipe.data, jobs=1, progress=_Inner(progress, f"{arm}, trial {number}"))
+            run_tasks([task], context, jobs=1, progress=_Inner(progress, f"{arm}, trial {number}"))
             result = context.store.result(task.stage)
             study.tell(trial, max(epoch["validation"] or 0.0 for epoch in result["curve"]))
             progress.end(f"{arm}, trial {number}", result["seconds"])

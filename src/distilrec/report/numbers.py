@@ -20,7 +20,9 @@ __all__ = [
 _NAMES = {
     "auc": "AUC",
     "hit_rate": "Hit rate",
-    "log_loss": "Log-loss",
+    "like_auc": "Like AUC",
+    "like_f1": "Like F1",
+    "like_log_loss": "Like log-loss",
     "map": "MAP",
     "mrr": "MRR",
     "ndcg": "NDCG",
@@ -30,8 +32,8 @@ _NAMES = {
 def label(metric: str) -> str:
     """The printed name of a metric.
 
-    >>> label("ndcg@10"), label("rank_correlation"), label("popularity_shift@10")
-    ('NDCG@10', 'Rank correlation', 'Popularity shift@10')
+    >>> label("ndcg@10"), label("like_auc"), label("popularity_shift@10")
+    ('NDCG@10', 'Like AUC', 'Popularity shift@10')
     """
     name, at, cut_off = metric.partition("@")
     return _NAMES.get(name, name.replace("_", " ").capitalize()) + at + cut_off

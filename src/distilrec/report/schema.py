@@ -77,11 +77,13 @@ class Arm(_Part):
     model: str
     method: str | None = None
     """How it was distilled, or what the control does; null for plain training."""
+    knows_more: bool = False
+    """Whether it reads items of the test users that the student can't know: those of validation."""
     seeds: list[int]
     parameters: Count
     bytes: Count
     metrics: dict[str, Measurement]
-    """By name: ndcg@10, coverage@10, popularity_shift@10, auc, log_loss, ..."""
+    """By name: ndcg@10, coverage@10, popularity_shift@10, ...; like_auc, like_f1, ... where dislikes are known."""
     latency_ms: Latency | None = None
     train_seconds: Positive | None = None
     record_seconds: Positive | None = None
@@ -220,6 +222,50 @@ class Tuning(_Part):
     note: str = ""
 
 
+class Change(_Part):
+    """A model's quality on new interactions, and on the test part of the run that trained it; means over users.
+
+    The difference is now - before, over different users and queries, so its interval is not that of a paired test.
+    """
+
+    before: Estimate
+    now: Estimate
+    difference: float
+    ci95: Interval | None
+
+
+class Drift(_Part):
+    """What is new since the run that this one goes on from, and how that run's models do on it."""
+
+    since: str
+    """The folder of that run."""
+    new_interactions: Count
+    gone_interactions: Count
+    """Of that run's, which aren't in the log any more."""
+    new_users: Count
+    new_items: Count
+    unknown_to_teacher: Share
+    """Of the new interactions: those with items that the teacher can't list."""
+    popularity: Share | None
+    """Jensen-Shannon distance of the new interactions' items from those of the others, in bits ** 0.5."""
+    popularity_by_chance: Share | None
+    """The distance of as many interactions that were drawn from the others."""
+    queries: Count
+    """New interactions with a history before them, or a sample of these, on which the models are measured."""
+    users: Count
+    teacher: Change | None
+    """In the report's metric; null where there are no such interactions."""
+    student: Change | None
+    """Of that run's distilled student."""
+    overlap: dict[str, Estimate]
+    """By measure: how far the lists of today's distilled student are those of that run's."""
+    labels_reused: Share
+    """Of today's soft labels: those that were taken over."""
+    retrain: bool | None
+    """The interval of the teacher's difference lies below 0."""
+    sentence: str
+
+
 class Environment(_Part):
     """What is needed to run it again."""
 
@@ -267,6 +313,8 @@ class Report(_Part):
     disagreements: list[Disagreement] = []
     audit: list[Finding] = []
     tuning: list[Tuning] = []
+    drift: Drift | None = None
+    """Null unless the run goes on from an earlier one."""
     environment: Environment
 
     @model_validator(mode="after")

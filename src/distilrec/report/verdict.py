@@ -18,7 +18,8 @@ def verdict(report: Report) -> str:
     """
     return (
         f"The distilled student {_against_teacher(report)}{_at_size(report)}, "
-        f"{_against_alone(report)}{_controls(report)}{_weak_teacher(report)}."
+        f"{_against_alone(report)}{_controls(report)}{_weak_teacher(report)}"
+        f"{_informed_teacher(report)}."
     )
 
 
@@ -113,3 +114,14 @@ def _weak_teacher(report: Report) -> str:
     if report.gap_closed.get(report.metric, 0.0) is not None:
         return ""
     return "; the teacher itself is not shown to beat that student alone"
+
+
+def _informed_teacher(report: Report) -> str:
+    more = [arm for arm in report.arms if arm.knows_more]
+    if not more:
+        return ""
+    reached = number(more[0].metrics[report.metric].mean)
+    return (
+        "; both answer from the end of training, as a student with user vectors must, and given the validation items "
+        f"too, the teacher has {label(report.metric)} {reached}"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distilrec.metrics import TOP_K_METRICS
 from distilrec.report.axes import Span, spans
 from distilrec.report.numbers import count, label, milliseconds, number, p_value, percent, size
 from distilrec.report.schema import Arm, Comparison, Report, Role
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 ORDER: tuple[Role, ...] = ("teacher", "student_alone", "distilled_student", "control")
-PREDICTION = ("accuracy", "precision", "recall", "f1", "auc", "log_loss")
+BEYOND = ("coverage", "novelty", "popularity_shift")
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,12 @@ def _ratio(name: str, ratio: float | None, student: str, teacher: str) -> KeyFig
 def kind(metric: str) -> str:
     """The table that a metric belongs to.
 
-    >>> kind("recall@10"), kind("recall"), kind("novelty@10")
+    >>> kind("recall@10"), kind("like_recall"), kind("novelty@10")
     ('Ranking', 'Click and like prediction', 'Beyond accuracy')
     """
-    if metric in PREDICTION:
+    if metric.startswith("like_"):
         return "Click and like prediction"
-    return "Ranking" if metric.partition("@")[0] in TOP_K_METRICS else "Beyond accuracy"
+    return "Beyond accuracy" if metric.partition("@")[0] in BEYOND else "Ranking"
 
 
 def metric_tables(report: Report) -> list[MetricTable]:

@@ -20,9 +20,11 @@ from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
 from distilrec.soft_labels import checks
 from distilrec.soft_labels._encoding import encode_block
 from distilrec.soft_labels._files import NpyWriter, publish, sha256
+from distilrec.soft_labels._keys import query_keys
 from distilrec.soft_labels._scoring import answer, answer_with_states, blocks, factors, mask_seen
 from distilrec.soft_labels.config import RecordConfig, forecast
 from distilrec.soft_labels.manifest import Layout, shard_name
+from distilrec.soft_labels.table import SoftLabels
 
 __all__ = ["Progress", "Recording"]
 
@@ -32,7 +34,7 @@ _AUDITION = 256  # queries that are looked at before the first shard
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording on its way to disk."""
+    """One recording on its way to disk. since: the store whose rows are taken over where the query is the same."""
 
     teacher: Recommender
     queries: Queries
@@ -40,11 +42,27 @@ class Recording:
     path: Path
     config: RecordConfig
     seed: int
+    since: SoftLabels | None = None
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """The place of each row's query."""
         return np.argsort(self.query_ids, kind="stable")
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """(R,): what each query holds, as a number."""
+        return query_keys(self.queries)
+
+    @cached_property
+    def known(self) -> NDArray[np.int64]:
+        """(R,): the row of `since` that holds each query's labels, -1 where the teacher has to be asked."""
+        if self.since is None:
+            return np.full(len(self.queries), -1)
+        there = self.since.query_keys
+        order = np.argsort(there, kind="stable")
+        places = order[np.minimum(np.searchsorted(there[order], self.keys), len(there) - 1)]
+        return np.where(there[places] == self.keys, places, -1)
 
     @property
     def width(self) -> int | None:
@@ -114,11 +132,23 @@ class Recording:
         with NpyWriter(partial, layout.columns(), stop - start) as writer:
             for part in blocks(start, stop, layout.n_items):
                 places = self.order[part]
-                columns = self._encode(self.queries[places], layout, rng)
-                writer.append({**columns, "query_ids": self.query_ids[places]})
+                columns = self._columns(places, layout, rng)
+                writer.append({**columns, "query_ids": self.query_ids[places], "query_keys": self.keys[places]})
                 if progress is not None:
                     progress(part.stop, len(self.queries))
         publish(partial, self.path / shard_name(shard))
+
+    def _columns(self, places: NDArray[np.int64], layout: Layout, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """The rows of some queries: taken over where they are known, asked of the teacher else."""
+        rows = self.known[places]
+        asked = rows < 0
+        if self.since is None or asked.all():
+            return self._encode(self.queries[places], layout, rng)
+        columns = self.since.arrays(rows)
+        if asked.any():
+            for name, fresh in self._encode(self.queries[places[asked]], layout, rng).items():
+                columns[name][asked] = fresh
+        return columns
 
     def _encode(self, queries: Queries, layout: Layout, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         states = None

@@ -58,6 +58,7 @@ class RecordConfig(BaseModel):
             dtype=self.dtype,
             width=width if wanted else None,
             temperatures=tuple(temperature * multiple for multiple in self.temperatures),
+            keys=True,
         )
 
 
@@ -67,7 +68,7 @@ def forecast(config: RecordConfig, n_queries: int, n_items: int, width: int | No
     width: D of the teacher's hidden states, None if it has none.
 
     >>> forecast(RecordConfig(), n_queries=1_000_000, n_items=50_000, width=None)
-    1240009216
+    1248010240
     """
     layout = config.layout(n_items, width)
     shards = -(-n_queries // config.shard_rows)

@@ -41,7 +41,7 @@ class Layout(BaseModel):
     teacher's score of any item; `full` the score of each item, in the order of items. n_items: N. k: listed
     items per query, N for `full`. tail: S, sampled other items per query. dtype: of scores and hidden states.
     width: D of the hidden states, None where there are none. temperatures: those at which the log-sum-exp is
-    known.
+    known. keys: whether there is a key per query, by which a later recording takes rows over.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,11 +53,14 @@ class Layout(BaseModel):
     dtype: DType
     width: int | None = Field(ge=1)
     temperatures: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    keys: bool = False
 
     def columns(self) -> dict[str, Column]:
         """The arrays of each shard: name -> dtype and shape of a row."""
         score, ids, real = np.dtype(self.dtype), np.dtype(np.int32), np.dtype(np.float32)
         columns: dict[str, Column] = {"query_ids": (np.dtype(np.int64), ())}
+        if self.keys:
+            columns["query_keys"] = (np.dtype(np.uint64), ())
         if self.kind != "full":
             columns["items"] = (ids, (self.k,))
         columns["scores"] = (score, (self.k,))

@@ -16,10 +16,10 @@ from distilrec.data import Interactions
 from distilrec.errors import ArtefactError, SoftLabelError
 from distilrec.scoring import Queries, Ragged, Recommender
 from distilrec.soft_labels import checks
-from distilrec.soft_labels._files import write_json
+from distilrec.soft_labels._files import alone_in, sha256, write_json
 from distilrec.soft_labels._recording import Progress, Recording
 from distilrec.soft_labels.config import RecordConfig
-from distilrec.soft_labels.manifest import FORMAT_VERSION, MANIFEST, RECORDING, Manifest
+from distilrec.soft_labels.manifest import FORMAT_VERSION, MANIFEST, RECORDING, Layout, Manifest
 from distilrec.soft_labels.table import SoftLabels
 from distilrec.soft_labels.temperature import fit_temperature
 
@@ -38,6 +38,7 @@ def record(
     teacher_fingerprint: str,
     validation: tuple[Queries, Ragged] | None = None,
     held_out: Interactions | None = None,
+    since: SoftLabels | None = None,
     progress: Progress | None = None,
 ) -> SoftLabels:
     """Record what the teacher says of R queries into the folder `path`, and open it.
@@ -46,11 +47,13 @@ def record(
     data_fingerprint: of the training data that the queries come from; a teacher with an attribute
     `training_fingerprint` must have been trained on the same. teacher_fingerprint: names the teacher.
     validation: queries and targets to fit the temperature on; without them it is 1. held_out: interactions
-    that no recorded history may hold. progress: called with rows done and rows in all.
+    that no recorded history may hold. since: an earlier recording of the same teacher with the same settings: its
+    temperature is kept, and the rows of queries that hold the same user, history and masked items are taken over
+    without asking the teacher; new tails are drawn for new rows only. progress: called with rows done and rows in all.
     The call may be repeated after an interruption, at any moment, with the same arguments: finished shards
     are kept, and the bytes are those of an uninterrupted recording. A finished store is opened.
-    Raises SoftLabelError when the teacher or the queries are unfit, the folder holds something else, or the
-    disk is too small.
+    Raises SoftLabelError when the teacher or the queries are unfit, the folder holds something else, another process
+    records into it, `since` doesn't fit, or the disk is too small; ArtefactError when a file of `since` is damaged.
     """
     query_ids = np.asarray(query_ids)
     checks.check_queries(queries, query_ids, teacher.n_items)
@@ -65,39 +68,47 @@ def record(
         "n_validation_queries": 0 if validation is None else len(validation[0]),
         "queries": _digest(queries, query_ids),
         "seed": seed,
+        "since": None if since is None else sha256(since.path / MANIFEST),
         "teacher_fingerprint": teacher_fingerprint,
     }
-    recording = Recording(teacher, queries, query_ids.astype(np.int64), Path(path), config, seed)
-    begun = _begun(recording.path, identity)
+    recording = Recording(teacher, queries, query_ids.astype(np.int64), Path(path), config, seed, since)
     if (recording.path / MANIFEST).is_file():
+        _begun(recording.path, identity)
         return SoftLabels.open(recording.path)
-    recording.audition()
-    recording.prepare_folder()
-    if begun is None:
-        fitted = None
-        if validation is not None:
-            fitted = fit_temperature(teacher, *validation, filter_seen=config.filter_seen)
-        begun = {"format_version": FORMAT_VERSION, "identity": identity, "temperature": fitted}
-        write_json(recording.path / RECORDING, begun)
-    temperature: float | None = begun["temperature"]
-    layout = config.layout(teacher.n_items, recording.width, temperature or 1.0)
-    recording.write_items(layout)
-    recording.write_shards(layout, progress)
-    manifest = Manifest(
-        **layout.model_dump(),
-        teacher_fingerprint=teacher_fingerprint,
-        data_fingerprint=data_fingerprint,
-        n_queries=len(queries),
-        shard_rows=config.shard_rows,
-        scores_are_logits=teacher.scores_are_logits,
-        temperature=temperature or 1.0,
-        temperature_fitted=temperature is not None,
-        filter_seen=config.filter_seen,
-        checksums=recording.checksums(),
-        created_by={"numpy": np.__version__, "python": platform.python_version(), "torch": torch.__version__},
-    )
-    write_json(recording.path / MANIFEST, manifest.model_dump(mode="json"))
-    return SoftLabels.open(recording.path)
+    with alone_in(recording.path):
+        begun = _begun(recording.path, identity)
+        if since is not None:
+            layout = config.layout(teacher.n_items, recording.width, since.temperature)
+            _check_since(since, layout, config, teacher_fingerprint)
+        recording.audition()
+        recording.prepare_folder()
+        if begun is None:
+            fitted = None
+            if since is not None:
+                fitted = since.temperature if since.manifest.temperature_fitted else None
+            elif validation is not None:
+                fitted = fit_temperature(teacher, *validation, filter_seen=config.filter_seen)
+            begun = {"format_version": FORMAT_VERSION, "identity": identity, "temperature": fitted}
+            write_json(recording.path / RECORDING, begun)
+        temperature: float | None = begun["temperature"]
+        layout = config.layout(teacher.n_items, recording.width, temperature or 1.0)
+        recording.write_items(layout)
+        recording.write_shards(layout, progress)
+        manifest = Manifest(
+            **layout.model_dump(),
+            teacher_fingerprint=teacher_fingerprint,
+            data_fingerprint=data_fingerprint,
+            n_queries=len(queries),
+            shard_rows=config.shard_rows,
+            scores_are_logits=teacher.scores_are_logits,
+            temperature=temperature or 1.0,
+            temperature_fitted=temperature is not None,
+            filter_seen=config.filter_seen,
+            checksums=recording.checksums(),
+            created_by={"numpy": np.__version__, "python": platform.python_version(), "torch": torch.__version__},
+        )
+        write_json(recording.path / MANIFEST, manifest.model_dump(mode="json"))
+        return SoftLabels.open(recording.path)
 
 
 def _begun(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,6 +132,22 @@ def _begun(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
             "name another folder, or delete this one to record anew"
         )
     return content
+
+
+def _check_since(since: SoftLabels, layout: Layout, config: RecordConfig, teacher_fingerprint: str) -> None:
+    """Refuse a store whose rows would mean something else here, or that is damaged."""
+    given = {**layout.model_dump(exclude={"keys"}), "filter_seen": config.filter_seen, "teacher": teacher_fingerprint}
+    known = {**since.manifest.model_dump(), "teacher": since.manifest.teacher_fingerprint}
+    changes = [f"{key} was {known[key]}, now {given[key]}" for key in given if known[key] != given[key]]
+    if changes:
+        raise SoftLabelError(
+            f"record: {since.path} can't be gone on from ({'; '.join(changes)}); keep the settings, or record in full"
+        )
+    if not since.manifest.keys:
+        raise SoftLabelError(
+            f"record: {since.path} holds no keys of its queries, so it can't be gone on from; record once more in full"
+        )
+    since.verify()
 
 
 def _digest(queries: Queries, query_ids: NDArray[Any]) -> str:

@@ -53,6 +53,16 @@ class SoftLabels:
         """(R,) int64, ascending."""
         return np.concatenate([self._shards.array(n, "query_ids") for n in range(self.manifest.n_shards)])
 
+    @cached_property
+    def query_keys(self) -> NDArray[np.uint64]:
+        """(R,) uint64: what each row's query holds, as a number; KeyError for a store without keys."""
+        return np.concatenate([self._shards.array(n, "query_keys") for n in range(self.manifest.n_shards)])
+
+    def arrays(self, rows: NDArray[np.int64]) -> Arrays:
+        """All columns of the rows (B,) as they are stored; zeros for rows of -1."""
+        groups = self._shards.groups(rows)
+        return {name: self._shards.gather(name, len(rows), groups) for name in self._shards.columns}
+
     def rows(self, query_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """(B,) int64: the row of each query id (B,), -1 where it wasn't recorded."""
         known = self.query_ids
@@ -65,7 +75,7 @@ class SoftLabels:
         Raises ValueError on rows out of range, ArtefactError when a file isn't what the manifest says.
         """
         groups, recorded = self._shards.groups(rows), rows >= 0
-        names = self._shards.columns.keys() - {"query_ids"}
+        names = self._shards.columns.keys() - {"query_ids", "query_keys"}
         column = {name: self._shards.gather(name, len(rows), groups) for name in names}
         column["tail_probability"] = np.where(recorded, column.get("tail_probability", np.float32(1)), 1)
         items, scores, mask = self._candidates(column, recorded, "")
