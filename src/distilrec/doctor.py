@@ -17,6 +17,7 @@ __all__ = ["Check", "examine"]
 
 _CORE = "everything: DistilRec does not start"
 _TRAIN = {
+    "filelock": ("one process at a time in a recording's folder", "nothing can be recorded"),
     "jinja2": ("report.html", "no run can write its report"),
     "optuna": ("tuning", "settings can't be searched for"),
     "scipy": ("significance tests, product quantisation", "no run can compare its arms"),

@@ -9,10 +9,12 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from distilrec.data import DataConfig, Prepared
+from distilrec.data import NAMED_SETS, DataConfig, Prepared
 from distilrec.distillation import DistillationConfig, check_pair
 from distilrec.errors import RecipeError
+from distilrec.metrics import Metric
 from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
@@ -109,6 +111,16 @@ class Evaluation(_Part):
     widths: tuple[int, ...] = ()
     recency_half_life: float = Field(20.0, gt=0)
 
+    @field_validator("metrics")
+    @classmethod
+    def _are_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if not metrics:
+            raise ValueError("name at least one metric, the headline first")
+        for name in metrics:
+            if name != AUC:
+                Metric.parse(name)
+        return metrics
+
 
 class Chosen(_Part):
     """How an arm's settings were found: a note that tuning leaves in the recipe."""
@@ -141,9 +153,37 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [member.name for member in self.teacher]
-        if len(set(names)) < len(names):
-            raise ValueError(f"members of the teacher need names of their own, given {names}")
+        if len(set(names)) < len(names) or "teacher" in names:
+            raise ValueError(f"members of the teacher need names of their own, and not 'teacher'; given {names}")
         return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        """What would fail only after hours of training is refused now."""
+        for width in self.evaluation.widths:
+            self.with_student(embedding_size=width)
+        model = self.student.model
+        if "dropout" not in type(model).model_fields and not (self.alone.dropout is self.distilled.dropout is None):
+            raise ValueError(f"a {model.model} has no dropout; take it out of alone and distilled")
+        tau, grid = self.distilled.distillation.temperature, self.record.temperatures
+        needed = {tau, 1.0} if "top-10 as positives" in self.evaluation.controls else {tau}
+        if not needed <= set(grid):
+            raise ValueError(f"record.temperatures {grid} must hold {sorted(needed)}, which distillation asks for")
+        if self.distilled.distillation.knowledge_weight and not self.record.hidden:
+            raise ValueError("distilled.distillation.knowledge_weight needs record.hidden: true")
+        if self.record.hidden and (len(self.teacher) > 1 or not isinstance(self.teacher[0].model, VectorConfig)):
+            raise ValueError("record.hidden needs a teacher of one member that has vectors; an ensemble has no states")
+        return self
+
+    def with_student(self, **settings: Any) -> Recipe:
+        """The same with a student of other settings: `precision`, or those of its model. Raises RecipeError."""
+        student = self.student.model_dump()
+        of_student = {name: settings.pop(name) for name in ("precision",) if name in settings}
+        try:
+            changed = Student.model_validate({**student, **of_student, "model": {**student["model"], **settings}})
+        except ValidationError as error:
+            raise RecipeError(f"student.model with {settings}: {error.errors()[0]['msg']}") from error
+        return self.model_copy(update={"student": changed})
 
     @model_validator(mode="after")
     def _joint_is_possible(self) -> Self:
@@ -180,13 +220,16 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Resolve data files that lie beside the recipe."""
-    data = recipe.data
-    if not Path(data.source).exists() and (folder / data.source).exists():
-        data = data.model_copy(update={"source": str(folder / data.source)})
-    if data.items is not None and not Path(data.items.path).exists() and (folder / data.items.path).exists():
-        items = data.items.model_copy(update={"path": str(folder / data.items.path)})
-        data = data.model_copy(update={"items": items})
+    """Make the paths of data files absolute; a file beside the recipe goes before one in the working folder."""
+
+    def found(path: str) -> str:
+        places = () if path in NAMED_SETS else (folder, Path())
+        files = [place / path for place in places if (place / path).exists()]
+        return str(files[0].resolve()) if files else path
+
+    data = recipe.data.model_copy(update={"source": found(recipe.data.source)})
+    if data.items is not None:
+        data = data.model_copy(update={"items": data.items.model_copy(update={"path": found(data.items.path)})})
     return recipe.model_copy(update={"data": data})
 
 

@@ -186,6 +186,8 @@ def _validate(state: _State, validate: Callable[[], float], config: TrainingConf
         state.modules.load_state_dict(state.average)
     state.modules.eval()
     quality = validate()
+    if math.isnan(quality):
+        raise ModelError("Validation gave no number; is there any validation query?")
     if quality > state.best_validation:
         state.best_validation, state.best = quality, _copy(state.modules)
     if raw is not None:

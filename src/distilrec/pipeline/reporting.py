@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,14 +129,14 @@ class _Maker:
             "notes": list(dataset.notes),
         }
 
-    def measurement(self, values: NDArray[np.float64], *, interval: bool = True) -> dict[str, Any]:
+    def measurement(self, values: NDArray[np.float64]) -> dict[str, Any]:
         """values: (S, Q), or (S, 1) for what has one value per seed."""
         per_seed = [float(value) for value in np.nanmean(values, axis=1)]
         kept = values[:, ~np.isnan(values).any(axis=0)]
         return {
             "mean": float(np.mean(per_seed)),
             "std": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
-            "ci95": statistics.interval(kept, generator(0, "interval")) if interval and kept.shape[1] > 1 else None,
+            "ci95": statistics.interval(kept, generator(0, "interval")) if kept.shape[1] > 1 else None,
             "per_seed": per_seed,
         }
 
@@ -380,10 +381,16 @@ class _Maker:
             "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}"
             + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
             "seed": self.plan.recipe.seed,
-            "command": shlex.join(["distilrec", *sys.argv[1:]]),
+            "command": _command(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": _commit(),
         }
+
+
+def _command() -> str:
+    """What was typed, or that it was a call from Python."""
+    typed = Path(sys.argv[0]).stem == "distilrec"
+    return shlex.join(["distilrec", *sys.argv[1:]]) if typed else "from Python"
 
 
 def _place(point: dict[str, Any], metric: str) -> tuple[float, int]:

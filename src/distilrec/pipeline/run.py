@@ -8,7 +8,7 @@ from typing import Any
 
 from distilrec.bundle import Bundle
 from distilrec.data import Prepared, Snapshot, final_queries, prefix_queries
-from distilrec.errors import ArtefactError
+from distilrec.errors import ArtefactError, DataError
 from distilrec.pipeline.earlier import Earlier, leave_for_later
 from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
 from distilrec.pipeline.refresh import RefreshPlan
@@ -79,7 +79,8 @@ def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
     train, length = context.prepared.split.train, plan.labels.history_length
     n_queries = len((final_queries(train) if length is None else prefix_queries(train, length))[1])
     config = RecordConfig(**recipe.record.model_dump(exclude={"queries"}))
-    return {"queries": n_queries, "bytes": forecast(config, n_queries, train.n_items, None)}
+    width = getattr(recipe.teacher[0].model, "embedding_size", None) if len(recipe.teacher) == 1 else None
+    return {"queries": n_queries, "bytes": forecast(config, n_queries, train.n_items, width)}
 
 
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
@@ -93,6 +94,12 @@ def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
     (out / STAGES).mkdir(parents=True, exist_ok=True)
     since = None if recipe.since is None else Path(recipe.since)
     context = Context(Store(out), recipe.data, since)
+    for part in ("validation", "test"):
+        if len(context.prepared.split.queries(part)[0]) == 0:
+            raise DataError(
+                f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves no {part} query; choose another "
+                "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
+            )
     fingerprint = _fingerprint(context.prepared)
     return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
 

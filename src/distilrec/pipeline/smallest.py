@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distilrec.errors import RecipeError
 from distilrec.evaluation import cost
-from distilrec.models import Precision
+from distilrec.models import Precision, quantize_, save_model
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.run import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
@@ -55,9 +57,9 @@ class _Candidate:
 def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None = None, progress: Progress) -> Recipe:
     """The recipe with the student of fewest bytes that satisfies all limits on validation.
 
-    Each width (the recipe's `evaluation.widths`, else 4 to 64) is distilled once, with the recipe's settings, at each
-    precision; sizes and latencies are those of the saved model. Without a size among the limits, the smallest that
-    keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
+    The recipe's own width, those of `evaluation.widths` and 4 to 64 are each distilled once, with the recipe's
+    settings, and saved at each precision; sizes and latencies are those of the saved model. Without a size among the
+    limits, the smallest that keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
     """
     context, plan = plan_of(recipe, out)
     teacher = [*plan.members, plan.teacher, plan.labels]
@@ -65,7 +67,9 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
     run_tasks([*teacher, *(task for _, task in tasks)], context, jobs=jobs, progress=progress)
     queries, targets = context.prepared.split.queries("validation")
     best = evaluate(context.model(plan.teacher.stage), queries, targets)["ndcg@10"].mean()
-    candidates = [_measured(variant, task, context, float(best)) for variant, task in tasks]
+    candidates = [
+        _measured(variant, task, precision, context, float(best)) for variant, task in tasks for precision in PRECISIONS
+    ]
     fitting = sorted((c for c in candidates if c.meets(limits)), key=lambda c: (c.bytes, -c.kept))
     if not fitting:
         nearest = sorted(candidates, key=lambda c: -c.kept)[:3]
@@ -78,27 +82,30 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
 
 
 def _variants(recipe: Recipe) -> list[Recipe]:
-    widths = recipe.evaluation.widths or WIDTHS
+    """The recipe with a float32 student of each width that the model can have."""
+    given = getattr(recipe.student.model, "embedding_size", 0)
     variants = []
-    for width in sorted(set(widths)):
-        for precision in PRECISIONS:
-            model = recipe.student.model.model_copy(update={"embedding_size": width})
-            student = recipe.student.model_copy(update={"model": model, "precision": precision})
-            variants.append(recipe.model_copy(update={"student": student}))
+    for width in sorted({given, *recipe.evaluation.widths, *WIDTHS}):
+        with suppress(RecipeError):  # heads may not divide a width of ours
+            variants.append(recipe.with_student(embedding_size=width, precision="float32"))
     return variants
 
 
 def _task(variant: Recipe, plan: Plan) -> TrainStudent:
     model = variant.student.model
-    name = f"try width {getattr(model, 'embedding_size', 0)} {variant.student.precision}"
+    name = f"try width {getattr(model, 'embedding_size', 0)}"
     seed = child_seed(variant.seed, "smallest")
     return Plan(variant, plan.fingerprint).student_task(name, variant.distilled, seed, labels=plan.labels)
 
 
-def _measured(variant: Recipe, task: TrainStudent, context: Context, teacher: float) -> _Candidate:
+def _measured(
+    variant: Recipe, task: TrainStudent, precision: Precision, context: Context, teacher: float
+) -> _Candidate:
     queries, targets = context.prepared.split.queries("validation")
-    model = context.model(task.stage)
+    model = quantize_(context.model(task.stage), precision)
     quality = float(evaluate(model, queries, targets)["ndcg@10"].mean())
-    size = int(context.store.result(task.stage)["bytes"])
+    with TemporaryDirectory() as folder:
+        size = save_model(model, Path(folder), precision)
     milliseconds = cost.latency(model, queries[:LATENCY_QUERIES], repetitions=LATENCY_QUERIES).p50
-    return _Candidate(variant, quality / teacher if teacher else 0.0, size, milliseconds)
+    chosen = variant.with_student(precision=precision)
+    return _Candidate(chosen, quality / teacher if teacher else 0.0, size, milliseconds)

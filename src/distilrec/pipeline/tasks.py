@@ -283,7 +283,7 @@ class Truncate(Task):
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
         limit = int(context.store.result(self.like)["bytes"])
         rank, parameters, size = truncate_(candidates[0], limit)
-        saved = _saved(candidates[0], context.store.folder(self.stage), [])
+        saved = _saved(candidates[0], context.store.folder(self.stage))
         return {**saved, "rank": rank, "bytes": size, "parameters": parameters}
 
 

@@ -66,16 +66,18 @@ class _Inner:
 
 
 def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
-    """One study per arm, teacher and kind of student; a changed teacher begins another."""
+    """One study per arm and its untuned settings; a changed teacher or student begins another."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    key = plan.labels.stage.key if arm == DISTILLED else plan.data.key
-    model = plan.recipe.student.model
-    name = f"{arm} {model.model} {getattr(model, 'embedding_size', '')} {key}"
+    # The untuned student's stage knows all that a trial depends on: data, labels, model, settings.
+    settings = plan.recipe.distilled if arm == DISTILLED else plan.recipe.alone
+    untuned = plan.student_task(arm, settings, seed, labels=plan.labels if arm == DISTILLED else None)
     storage = f"sqlite:///{(out / 'tuning.db').resolve()}"
-    sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm) % 2**32)
-    return optuna.create_study(
-        storage=storage, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True
+    study = optuna.create_study(
+        storage=storage, study_name=f"{arm} {untuned.stage.key}", direction="maximize", load_if_exists=True
     )
+    # Seeded by what is done, else a search that goes on would begin with the same trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm, len(study.trials)) % 2**32)
+    return study
 
 
 def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStudent:
