@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from scipy.sparse import coo_array
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 __all__ = ["look_up", "pair_scores"]
 
-# Pairs whose vectors are gathered at once: few enough to stay in a processor's cache.
-PAIRS = 1024
+# Pairs whose vectors are gathered at once: few enough to stay in a processor's cache, and many for one call.
+PAIRS = 4096
 
 
 def look_up(vectors: Tensor, places: Tensor) -> Tensor:
@@ -35,27 +36,31 @@ def pair_scores(queries: Tensor, vectors: Tensor, rows: Tensor, items: Tensor) -
     if queries.device.type != "cpu":
         dots: Tensor = torch.linalg.vecdot(queries[rows].unsqueeze(1), vectors[items])
         return dots
-    owners = rows.repeat_interleave(items.shape[1])
-    scores: Tensor = _PairScores.apply(queries, vectors, owners, items.flatten())  # type: ignore[no-untyped-call]
-    return scores.view(items.shape)
+    each_one = len(rows) == len(queries) and torch.equal(rows, torch.arange(len(rows)))
+    targets = queries if each_one else look_up(queries, rows)
+    scores: Tensor = _PairScores.apply(targets, vectors, items)  # type: ignore[no-untyped-call]
+    return scores
 
 
 class _PairScores(torch.autograd.Function):
-    """Makes no (T, D) array, neither of vectors nor of gradients: their traffic is what takes the time."""
+    """Scores (T, C) of queries (T, D); makes no (T, C, D) array, of vectors or gradients, whose traffic costs most."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, vectors: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-        ctx.save_for_backward(queries, vectors, rows, items)
-        scores = queries.new_empty(len(rows))
-        for begin in range(0, len(rows), PAIRS):
+    def forward(ctx: Any, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
+        ctx.save_for_backward(queries, vectors, items)
+        columns = items.T.contiguous()
+        scores = queries.new_empty(columns.shape)
+        for begin in range(0, len(items), PAIRS):
             part = slice(begin, begin + PAIRS)
-            left, right = queries.index_select(0, rows[part]), vectors.index_select(0, items[part])
-            torch.linalg.vecdot(left, right, out=scores[part])
-        return scores
+            for column, found in zip(columns, scores, strict=True):
+                torch.linalg.vecdot(queries[part], vectors.index_select(0, column[part]), out=found[part])
+        return scores.T
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        queries, vectors, rows, items = ctx.saved_tensors
-        places = rows.numpy(), items.numpy()
-        weights = coo_array((gradient.numpy(), places), shape=(len(queries), len(vectors)))
-        return torch.from_numpy(weights @ vectors.numpy()), torch.from_numpy(weights.T @ queries.numpy()), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        queries, vectors, items = ctx.saved_tensors
+        weights = gradient.contiguous()
+        of_queries = embedding_bag(items, vectors, per_sample_weights=weights, mode="sum")
+        places = items.numpy().ravel(), torch.arange(len(items)).repeat_interleave(items.shape[1]).numpy()
+        by_item = coo_array((weights.numpy().ravel(), places), shape=(len(vectors), len(queries)))
+        return of_queries, torch.from_numpy(by_item @ queries.numpy()), None
