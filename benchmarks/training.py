@@ -72,11 +72,13 @@ class Budget:
 def ours(cell: Cell) -> Ours:
     """Our settings: in a race they are ours to choose, beside RecTools those of the peer."""
     if cell.model == "bpr":
-        batch_size = 4096 if cell.data == "ml-100k" else 8192
+        batch_size = 8192 if cell.data == "ml-100k" else 16384
         return Ours(
             MatrixFactorizationConfig(embedding_size=WIDTH, init_std=0.01),
             Supervision(loss="bpr"),
-            TrainingConfig(epochs=100, patience=20, batch_size=batch_size, learning_rate=0.01, weight_decay=0.3),
+            TrainingConfig(
+                epochs=100, patience=20, batch_size=batch_size, learning_rate=0.02, weight_decay=0.3, average=0.97
+            ),
         )
     if cell.peer == "rectools":
         # RecTools reads all but the last of LENGTH + 1 items, where ours reads that, too; its inner layer has width D.

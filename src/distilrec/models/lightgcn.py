@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distilrec.data import Batch, Batches, Interactions
 from distilrec.models.base import DotProductModel, Supervision, VectorConfig
-from distilrec.models.matrix_factorization import answer_strangers_, user_batches
+from distilrec.models.matrix_factorization import answer_strangers_, known_or_mean, user_batches
 from distilrec.scoring import Queries
 
 __all__ = ["LightGCN", "LightGCNConfig"]
@@ -78,9 +78,7 @@ class LightGCN(DotProductModel):
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32."""
-        users = self.smoothed[: self.n_users]
-        places = self.tensor(queries.users).long()
-        return torch.where((places < 0).unsqueeze(1), users.mean(0), users[places.clamp(min=0)])
+        return known_or_mean(self.smoothed[: self.n_users], self.tensor(queries.users).long())
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32: with gradients after `encode`, as served otherwise."""

@@ -15,7 +15,7 @@ from distilrec.models.base import DotProductModel, Supervision, VectorConfig
 from distilrec.models.pairs import look_up
 from distilrec.scoring import Queries
 
-__all__ = ["MatrixFactorization", "MatrixFactorizationConfig", "answer_strangers_", "user_batches"]
+__all__ = ["MatrixFactorization", "MatrixFactorizationConfig", "answer_strangers_", "known_or_mean", "user_batches"]
 
 
 class MatrixFactorizationConfig(VectorConfig):
@@ -46,6 +46,13 @@ def answer_strangers_(users: Tensor, strangers: NDArray[np.bool_] | None) -> Non
         which = torch.from_numpy(strangers).to(users.device)
         with torch.no_grad():
             users[which] = users[~which].mean(0)
+
+
+def known_or_mean(users: Tensor, places: Tensor) -> Tensor:
+    """(B, D): the vectors at places (B,) int64, and where a place is below 0, the mean of all users (U, D)."""
+    vectors = users[places.clamp(min=0)]
+    unknown = places < 0
+    return vectors.where(~unknown.unsqueeze(1), users.mean(0)) if bool(unknown.any()) else vectors
 
 
 class MatrixFactorization(DotProductModel):
@@ -89,8 +96,7 @@ class MatrixFactorization(DotProductModel):
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32."""
-        places = self.tensor(queries.users).long()
-        return torch.where((places < 0).unsqueeze(1), self.users.mean(0), self.users[places.clamp(min=0)])
+        return known_or_mean(self.users, self.tensor(queries.users).long())
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
