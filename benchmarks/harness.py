@@ -40,10 +40,10 @@ def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
-def commit() -> str:
+def commit(checkout: Path = ROOT) -> str:
     """The commit that is checked out, then "-changed" where files differ that a measurement may depend on."""
-    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
-    return _git("rev-parse", "HEAD") + ("-changed" if changed else "")
+    changed = _git(checkout, "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
+    return _git(checkout, "rev-parse", "HEAD") + ("-changed" if changed else "")
 
 
 def write_result(
@@ -87,8 +87,8 @@ def write_result(
     return partial.replace(path)
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+def _git(checkout: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -27,8 +27,9 @@ def main(variables: list[str]) -> None:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         seconds = _timed(["make", "demo", *variables], clone, cache)
         report = Report.from_json((clone / "runs" / "quickstart" / "report.json").read_bytes())
+        measured = {"machine": machine(), "commit": commit(clone)}
     command = shlex.join(["python", "-m", "benchmarks.quickstart", *variables])
-    environment = report.environment.model_copy(update={"machine": machine(), "commit": commit()})
+    environment = report.environment.model_copy(update=measured)
     found = {"seconds_total": round(seconds, 1), **figures(report)}
     print(write_result("quickstart", command, found, detail(report), environment=environment))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distilrec.bundle import Bundle
-from distilrec.data import Columns, DataConfig, guess, load
+from distilrec.data import Columns, guess, load
 from distilrec.data.files import open_frame
 from distilrec.pipeline import run as run_recipe
 from distilrec.recipe import Recipe, read_recipe, recipe_for
@@ -53,7 +53,7 @@ def fit(data: Any, out: str | Path, *, columns: Columns | None = None, jobs: int
     source = Path(data) if isinstance(data, str | Path) else folder / "data.parquet"
     if not isinstance(data, str | Path):
         open_frame(data, "data").frame.sink_parquet(source)
-    config = DataConfig(source=str(source), columns=columns) if columns else guess(source).config
+    config = guess(source, columns).config
     run(recipe_for(config, load(config)), folder, jobs=jobs)
     return from_pretrained(folder / "bundle")
 

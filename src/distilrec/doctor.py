@@ -84,7 +84,8 @@ def _version(name: str) -> str | None:
 
 def _torch() -> Check:
     """Which build of torch there is, and what it can compute on."""
-    needed_for, without = "training at speed", "training on the CPU is many times slower for large teachers"
+    needed_for = "training, which `distilrec run` does on the CPU; a GPU could not be tried yet"
+    without = "training on the CPU is many times slower for large teachers"
     install = "pip install torch, with the --index-url that pytorch.org names for your GPU"
     try:
         import torch

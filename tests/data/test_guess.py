@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from distilrec.data import guess, load
+from distilrec.data import Columns, guess, load
 from distilrec.data.files import open_frame
 from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.errors import DataError
@@ -113,3 +113,17 @@ def test_item_files():
     assert (items.item, items.title) == ("id", "Titel")
     with pytest.raises(DataError, match=r"items\.columns"):
         guess_item_columns(open_frame(pl.DataFrame({"price": [2]})))
+
+
+def test_amounts_have_no_threshold(tmp_path):
+    """70 % of the range of play counts would leave one liked row in a hundred."""
+    rows = {"user": [n % 40 for n in range(400)], "item": [n % 23 for n in range(400)]}
+    path = tmp_path / "plays.csv"
+    pl.DataFrame({**rows, "score": [n * n for n in range(400)]}).write_csv(path)
+    assert guess(path).config.like_threshold is None
+    stars = tmp_path / "stars.csv"
+    pl.DataFrame({**rows, "score": [1 + n % 5 for n in range(400)]}).write_csv(stars)
+    assert guess(stars).config.like_threshold == 4
+    given = guess(stars, Columns(user="user", item="item", rating="score")).config
+    assert given.like_threshold == 4
+    assert given.split.kind == "random"

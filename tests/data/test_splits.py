@@ -14,6 +14,7 @@ from distilrec.data import (
     Interactions,
     LeaveLastOut,
     RandomSplit,
+    Split,
     SplitConfig,
     labelled_queries,
     split,
@@ -208,3 +209,10 @@ def test_labels_run_along_the_items_of_users_who_liked_or_disliked():
         assert [found[i : i + 1].flat()[1].tolist() for i in range(len(found))] == items
         assert known.tolist() == labels
     assert queries.users.tolist() == [0, 1, 2]
+
+
+def test_what_is_taken_again_in_training_is_not_held_out():
+    """With repeats kept and a random split, a legitimate repeat would pass for leakage."""
+    log = Interactions(Ragged.from_rows([[7, 3, 5, 7]]), n_items=8)
+    held_out = Split(log, np.array([0, 1, 0, 2], np.uint8)).held_out
+    assert held_out.histories.flat()[1].tolist() == [3]

@@ -170,3 +170,9 @@ def test_what_the_teacher_could_do_with_more_is_said():
     text = verdict(base.model_copy(update={"arms": [*base.arms, informed]}))
     assert text.startswith("The distilled student keeps 98.0 % of the teacher's NDCG@10")
     assert text.endswith("given the validation items too, the teacher has NDCG@10 0.1200.")
+
+
+def test_a_control_that_uses_the_teacher_does_not_deny_that_the_gain_is_the_teachers():
+    tests = (WITH_TEACHER, BEATS_ALONE, ("distilled", "truncated teacher", 0.42, 0.003))
+    text = verdict(report(0.07, 0.098, *tests, controls=[("truncated teacher", 0.097)]))
+    assert text.endswith("so the gain is not shown to need more than a simpler use of the teacher.")

@@ -22,6 +22,7 @@ __all__ = ["Guess", "guess", "guess_columns", "guess_item_columns"]
 _ROWS = 10_000  # looked at; enough to tell ids from ratings, few enough to be instant
 _EPOCHS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _FIRST_SECOND, _LAST_SECOND = 631_152_000, 4_102_444_800  # 1990 to 2100
+_STEPS = 20  # of a scale of ratings; more distinct values are an amount
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,19 @@ class _Look:
         return self.values.n_unique()
 
 
-def guess(path: Path | str) -> Guess:
-    """Guess the columns of a file, and suggest how to load it.
+def guess(path: Path | str, columns: Columns | None = None) -> Guess:
+    """Guess the columns of a file where they aren't given, and suggest how to load it.
 
-    With ratings, like_threshold is the lowest value seen that lies above 70 % of their range (4 of 1 to 5).
+    With ratings on a scale of at most 20 steps, like_threshold is the lowest value seen that lies above 70 % of their
+    range (4 of 1 to 5); hours or counts have none.
     The split follows the file's own parts, or else time, or else lots.
     Raises DataError when no column can be the user, or the item.
     """
     table = open_table(path)
     looks = _looks(table)
-    columns, reasons = _guessed(looks, table.name)
+    reasons: Mapping[str, str] = {}
+    if columns is None:
+        columns, reasons = _guessed(looks, table.name)
     threshold = _threshold(looks[columns.rating]) if columns.rating and not columns.label else None
     config = DataConfig(source=str(path), columns=columns, like_threshold=threshold, split=_split(columns))
     return Guess(columns, reasons, config)
@@ -235,7 +239,7 @@ def _why_part(look: _Look) -> str | None:
 
 def _threshold(look: _Look) -> float | None:
     values = look.values.unique().sort().cast(pl.Float64)
-    if len(values) < 2:
+    if not 2 <= len(values) <= _STEPS:
         return None
     low, high = values[0], values[-1]
     return float(values.filter(values >= low + 0.7 * (high - low))[0])

@@ -139,8 +139,20 @@ class Split:
 
     @property
     def held_out(self) -> Interactions:
-        """Validation and test together: what no training and no recording may see."""
-        return self.log.select((self.part == VALIDATION) | (self.part == TEST))
+        """Validation and test together: what no training and no recording may see.
+
+        Where a part isn't contiguous in time, only pairs of user and item can tell it from training, so what a user
+        also took in training isn't among it.
+        """
+        held_out = self.log.select((self.part == VALIDATION) | (self.part == TEST))
+        if held_out.histories.values is self.log.histories.values:
+            return held_out
+        users, positions = self.log.flat()
+        pairs = users * self.log.n_items + self.log.histories.values[positions]
+        parts = self.part[positions]
+        keep = np.zeros(len(self.part), np.bool_)
+        keep[positions] = np.isin(parts, [VALIDATION, TEST]) & ~np.isin(pairs, pairs[parts == TRAIN])
+        return self.log.select(keep)
 
     def queries(self, part: Part) -> tuple[Queries, Ragged]:
         """The queries of a part and the items to be found for them.

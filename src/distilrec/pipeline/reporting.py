@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from distilrec.data import audit
@@ -378,8 +377,7 @@ class _Maker:
         packages = ("distilrec", "torch", "numpy", "scipy", "polars")
         return {
             "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
-            "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}"
-            + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"),
+            "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}",
             "seed": self.plan.recipe.seed,
             "command": _command(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

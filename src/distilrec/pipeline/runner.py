@@ -9,9 +9,11 @@ import queue
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Protocol
 
+from distilrec.errors import DistilRecError
 from distilrec.pipeline.tasks import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks"]
@@ -72,6 +74,12 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
                         task = running.pop(future)
                         finished.add(future.result())
                         progress.end(task.stage.name, time.monotonic() - started[task.stage.key])
+            except BrokenProcessPool as error:
+                names = ", ".join(task.stage.name for task in running.values())
+                raise DistilRecError(
+                    f"A process was killed from outside while these stages ran: {names}. Most often memory ran out: "
+                    "try --jobs 1, or a smaller teacher; what is finished is kept"
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():

@@ -8,6 +8,7 @@ from distilrec.report.schema import Arm, Comparison, Report
 __all__ = ["gain", "retention_interval", "verdict"]
 
 ALPHA = 0.05
+TEACHER_USED = {"top-10 as positives", "truncated teacher"}  # controls that profit from the teacher's knowledge, too
 
 
 def verdict(report: Report) -> str:
@@ -99,14 +100,19 @@ def _control(report: Report, control: Arm) -> str | None:
 
 
 def _controls(report: Report) -> str:
-    found = [_control(report, arm) for arm in report.arms if arm.role == "control"]
+    controls = [arm for arm in report.arms if arm.role == "control"]
+    found = [_control(report, arm) for arm in controls]
     equals = [text for text in found if text]
     if not equals:
         return ""
+    without_teacher = any(text and arm.name not in TEACHER_USED for arm, text in zip(controls, found, strict=True))
     noun = "the control" if len(equals) == 1 else "of the controls,"
     test = report.between(report.arm("distilled_student").name, report.arm("student_alone").name)
     gained = test is not None and _significant(test) and test.difference > 0
-    ending = ", so the gain is not shown to come from distillation" if gained else ""
+    ending = ""
+    if gained:
+        source = "come from distillation" if without_teacher else "need more than a simpler use of the teacher"
+        ending = f", so the gain is not shown to {source}"
     return f"; but {noun} {' and '.join(equals)}{ending}"
 
 
