@@ -40,10 +40,10 @@ def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
-def commit(checkout: Path = ROOT) -> str:
-    """The commit that is checked out, then "-changed" where files differ that a measurement may depend on."""
-    changed = _git(checkout, "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
-    return _git(checkout, "rev-parse", "HEAD") + ("-changed" if changed else "")
+def commit(checkout: Path | None = None) -> str:
+    """The commit that is checked out, here or in `checkout`, then "-changed" where files differ that a measurement may depend on."""
+    changed = _git(checkout or ROOT, "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
+    return _git(checkout or ROOT, "rev-parse", "HEAD") + ("-changed" if changed else "")
 
 
 def write_result(

@@ -7,6 +7,7 @@ validation and test items of a user are the last two. Settings are RecBole's own
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -51,6 +52,8 @@ class Training:
 
     def __init__(self, data: str, model: str, seed: str) -> None:
         rows = np.load(data)
+        self.folder = tempfile.TemporaryDirectory()
+        os.chdir(self.folder.name)  # RecBole leaves logs where it runs
         n_items = int(rows[:, 1].max()) + 1
         batch = USERS_PER_BATCH if model == "SASRec" else USERS_PER_BATCH * (n_items + 1)
         settings = {**SETTINGS, **MODELS[model], "seed": int(seed), "eval_batch_size": batch}
