@@ -41,7 +41,7 @@ def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def commit(checkout: Path | None = None) -> str:
-    """The commit checked out here, or in `checkout`, then "-changed" where files differ that may change a measurement."""
+    """The commit checked out here, or in `checkout`; "-changed" follows where files differ that may change a number."""
     changed = _git(checkout or ROOT, "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!*.md")
     return _git(checkout or ROOT, "rev-parse", "HEAD") + ("-changed" if changed else "")
 

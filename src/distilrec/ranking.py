@@ -20,7 +20,9 @@ from distilrec.scoring import Queries, Ragged, Recommender
 __all__ = ["AUC", "evaluate", "rank", "score_pairs", "top_k"]
 
 AUC = "auc"
-BLOCK_BYTES = 2**26
+# glibc gives blocks of 32 MiB and more back to the system at once, and each next one is paged in anew: that takes
+# as long as the matrix product.
+BLOCK_BYTES = 31 * 2**20
 # Beyond this a block of a small catalogue leaves the cache, and models that read histories need much memory.
 MOST_QUERIES = 256
 # Lists compared with the targets at once: few enough to stay small, so many that NumPy's overhead vanishes.
@@ -99,7 +101,7 @@ def rank(
     """The top list of each query: items (Q, k) int32 and scores (Q, k) float32, best first.
 
     k: at least 1. filter_seen: leave out the items in ``queries.masked``. batch_size: queries scored at
-    once; None takes as many as make a block of 64 MB of scores, and 256 at most.
+    once; None takes as many as make a block of 31 MB of scores, and 256 at most.
     Where fewer than k items are left, the list ends in items -1 with score -inf. The model may rule out items
     by a score of -inf. Raises ModelError on NaN, +inf, or scores of another shape.
     The array that the model returns is masked in place.

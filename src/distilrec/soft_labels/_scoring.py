@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from distilrec.ranking import BLOCK_BYTES
 from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
 from distilrec.soft_labels.checks import check_scores, check_states
 
 __all__ = ["answer", "answer_with_states", "blocks", "factors", "mask_seen"]
 
-_BLOCK_SCORES = 2**23  # 32 MB
+_BLOCK_SCORES = BLOCK_BYTES // 4
 # Models that read histories hold states for each query, beside its scores: small catalogues need a limit,
 # too.
 _MOST_QUERIES = 1024
@@ -62,8 +63,8 @@ def answer_with_states(
 
 
 def mask_seen(scores: Tensor, queries: Queries) -> Tensor:
-    """A copy of the scores (B, N) with -inf in the place of the items to be masked."""
+    """The scores (B, N), overwritten by -inf in the place of the items to be masked."""
     rows, items = queries.masked.flat()
     where = torch.from_numpy(rows), torch.from_numpy(items).long()
     with torch.inference_mode():
-        return scores.index_put([part.to(scores.device) for part in where], scores.new_tensor(-torch.inf))
+        return scores.index_put_([part.to(scores.device) for part in where], scores.new_tensor(-torch.inf))

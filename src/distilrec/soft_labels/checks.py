@@ -116,9 +116,9 @@ def check_scores(scores: Tensor, queries: Queries, n_items: int) -> None:
             f"record: the teacher's scores have shape {tuple(scores.shape)}, expected "
             f"{(len(queries), n_items)} for (queries, items); items out of this range can't be recommended"
         )
-    finite = scores.isfinite()
-    if not bool(finite.all()):
-        row, item = (int(place) for place in (~finite).nonzero()[0])
+    # The extremes are NaN where any score is, and take a twentieth of the time of looking at each.
+    if not torch.stack(torch.aminmax(scores)).isfinite().all():
+        row, item = (int(place) for place in (~scores.isfinite()).nonzero()[0])
         raise SoftLabelError(
             f"record: the teacher gives item {item} the score {scores[row, item].item()} for user "
             f"{queries.users[row]}; the student would learn NaN. It has probably diverged: train it with a "
