@@ -17,18 +17,31 @@ from distilrec.errors import ModelError
 from distilrec.metrics import Metric
 from distilrec.scoring import Queries, Ragged, Recommender
 
-__all__ = ["AUC", "evaluate", "rank", "score_pairs", "top_k"]
+__all__ = ["AUC", "evaluate", "queries_at_once", "rank", "score_pairs", "top_k"]
 
 AUC = "auc"
 # glibc gives blocks of 32 MiB and more back to the system at once, and each next one is paged in anew: that takes
-# as long as the matrix product.
-BLOCK_BYTES = 31 * 2**20
+# as long as the matrix product of a few queries. Fewer than 64 queries are worse still: all item vectors are read for
+# each block. So blocks have 64 queries at least, unless that takes more than 124 MiB.
+BLOCK_BYTES, LARGEST_BLOCK_BYTES = 31 * 2**20, 124 * 2**20
+FEWEST_QUERIES = 64
 # Beyond this a block of a small catalogue leaves the cache, and models that read histories need much memory.
 MOST_QUERIES = 256
 # Lists compared with the targets at once: few enough to stay small, so many that NumPy's overhead vanishes.
 LISTS_AT_ONCE = 2**13
-# Items whose maximum stands for them in the search for the largest: 8 was never slower than torch.topk.
-GROUP = 8
+# In the search for the k largest, for the longest k: how many items share a maximum that stands for them, and how many
+# such groups there must be for each of the k, else torch.topk is quicker.
+GROUPS = {16: (16, 16), 2**31: (8, 4)}
+
+
+def queries_at_once(n_items: int, most: int = MOST_QUERIES) -> int:
+    """How many queries are scored at once: as many as make 31 MiB of scores, or 64 if those make at most 124 MiB.
+
+    >>> queries_at_once(1_000), queries_at_once(500_000), queries_at_once(10_000_000)
+    (256, 64, 3)
+    """
+    row = 4 * n_items
+    return max(1, min(most, max(BLOCK_BYTES // row, min(FEWEST_QUERIES, LARGEST_BLOCK_BYTES // row))))
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -63,18 +76,19 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """What torch.topk returns (ties aside), two to six times faster for many items.
 
-    Items are grouped by eight: item i belongs to group i modulo the number of groups, so that maxima are
+    Items are grouped by eight or sixteen: item i belongs to group i modulo the number of groups, so that maxima are
     taken along whole rows. The k largest scores, or equal ones, lie in the k groups with the largest maxima,
     which are found in the same way, and in the last few items that fill no group.
     """
     n_rows, n_items = scores.shape
-    n_groups = n_items // GROUP
-    if n_groups < 4 * k:
+    size, fewest = next(groups for longest, groups in GROUPS.items() if k <= longest)
+    n_groups = n_items // size
+    if n_groups < fewest * k:
         return scores.topk(k)
-    grouped = n_groups * GROUP
-    maxima = scores[:, :grouped].view(n_rows, GROUP, n_groups).amax(1)  # (B, N / 8)
+    grouped = n_groups * size
+    maxima = scores[:, :grouped].view(n_rows, size, n_groups).amax(1)
     groups = _largest(maxima, k)[1].unsqueeze(2)  # (B, k, 1)
-    members = groups + torch.arange(0, grouped, n_groups, device=scores.device)  # (B, k, 8)
+    members = groups + torch.arange(0, grouped, n_groups, device=scores.device)  # (B, k, size)
     rest = torch.arange(grouped, n_items, device=scores.device).expand(n_rows, -1)
     candidates = torch.cat([members.flatten(1), rest], dim=1)
     values, places = scores.gather(1, candidates).topk(k)
@@ -101,7 +115,7 @@ def rank(
     """The top list of each query: items (Q, k) int32 and scores (Q, k) float32, best first.
 
     k: at least 1. filter_seen: leave out the items in ``queries.masked``. batch_size: queries scored at
-    once; None takes as many as make a block of 31 MB of scores, and 256 at most.
+    once; None takes `queries_at_once`.
     Where fewer than k items are left, the list ends in items -1 with score -inf. The model may rule out items
     by a score of -inf. Raises ModelError on NaN, +inf, or scores of another shape.
     The array that the model returns is masked in place.
@@ -185,7 +199,7 @@ def _blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Score the queries a block at a time, with -inf in the place of what a query has seen."""
     n_items = model.n_items
-    size = batch_size or min(MOST_QUERIES, max(1, BLOCK_BYTES // (4 * n_items)))
+    size = batch_size or queries_at_once(n_items)
     for part in _parts(len(queries), size):
         scores = model.score(queries[part])
         expected = (part.stop - part.start, n_items)

@@ -45,7 +45,7 @@ def test_it_minimises_the_loss(table, queries, teacher, seen):
 def test_blocks_do_not_matter(table, monkeypatch):
     logits = torch.randn(100, 20, generator=torch.Generator().manual_seed(1))
     whole = fit_temperature(table(logits), asked(100), sampled_targets(logits))
-    monkeypatch.setattr(_scoring, "_BLOCK_SCORES", 7 * 20)
+    monkeypatch.setattr(_scoring, "_MOST_QUERIES", 7)
     assert fit_temperature(table(logits), asked(100), sampled_targets(logits)) == pytest.approx(whole, rel=0.01)
 
 

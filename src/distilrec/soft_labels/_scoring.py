@@ -7,13 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from distilrec.ranking import BLOCK_BYTES
+from distilrec.ranking import queries_at_once
 from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
 from distilrec.soft_labels.checks import check_scores, check_states
 
 __all__ = ["answer", "answer_with_states", "blocks", "factors", "mask_seen"]
 
-_BLOCK_SCORES = BLOCK_BYTES // 4
 # Models that read histories hold states for each query, beside its scores: small catalogues need a limit,
 # too.
 _MOST_QUERIES = 1024
@@ -21,7 +20,7 @@ _MOST_QUERIES = 1024
 
 def blocks(start: int, stop: int, n_items: int) -> Iterator[slice]:
     """Slices of [start, stop) of as many queries as are scored at once."""
-    size = min(_MOST_QUERIES, max(1, _BLOCK_SCORES // n_items))
+    size = queries_at_once(n_items, _MOST_QUERIES)
     for begin in range(start, stop, size):
         yield slice(begin, min(begin + size, stop))
 
