@@ -115,7 +115,7 @@ def beside_recbole(data: str, rounds: int) -> dict[str, Any]:
         path = Path(name) / "interactions.npy"
         np.save(path, table(split))
         with Peer("recbole", "recbole_training", [str(path), "BPR", "0"], threads=THREADS) as peer:
-            sides = {
+            sides: dict[str, Callable[[], object]] = {
                 "ours": lambda: evaluate(model, queries, targets),
                 "theirs": lambda: peer.ask("validate"),
             }

@@ -19,8 +19,6 @@ def test_the_sign_is_a_minus_b():
     assert forward.ci95[0] > 0
     assert backward.difference == pytest.approx(-0.3)
     assert backward.ci95[1] < 0
-    assert forward.relative_difference == pytest.approx(a.mean() / b.mean() - 1)
-    assert backward.relative_difference < 0
 
 
 @pytest.mark.parametrize("levels", [3, None])
@@ -31,15 +29,6 @@ def test_the_interval_equals_the_normal_one_on_many_queries(levels):
     half = 1.96 * values.std() / np.sqrt(3000)
     assert low == pytest.approx(values.mean() - half, abs=0.06 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.06 * half)
-
-
-def test_the_relative_interval_resamples_both_arms_jointly():
-    """Prevents the interval of unpaired arms: a is exactly 1.1 b, so the ratio doesn't vary."""
-    b = rng().random(100) + 0.1
-    result = compare(1.1 * b, b, rng=rng())
-    assert result.relative_difference == pytest.approx(0.1)
-    assert result.relative_ci95 == pytest.approx((0.1, 0.1))
-    assert result.ci95[1] - result.ci95[0] > 1e-3
 
 
 def test_p_values_equal_scipy():
@@ -84,13 +73,6 @@ def test_seeds_are_averaged_per_query_first():
     a, b = rng().random((4, 100)), rng().random((2, 100))
     assert compare(a, b, rng=rng()) == compare(a.mean(0), b.mean(0), rng=rng())
     assert interval(a, rng()) == interval(a.mean(0), rng())
-
-
-def test_a_baseline_of_zero_has_no_ratio():
-    """Prevents infinity in the report."""
-    result = compare(np.ones(10), np.zeros(10), rng=rng())
-    assert result.relative_difference is None
-    assert result.relative_ci95 is None
 
 
 def test_the_same_generator_gives_the_same_result():

@@ -27,16 +27,12 @@ class Comparison:
     """Arm a against arm b; everything reads as a minus b, so above 0 means that a has the higher value.
 
     difference: mean(a) - mean(b), with its 95 % percentile bootstrap interval.
-    relative_difference: mean(a) / mean(b) - 1, with its interval (a and b resampled jointly); None where b's
-    mean isn't above 0, or isn't in some resample.
     p_value: two-sided sign-flip permutation test of the mean difference, at least 1 / 10,001.
     p_wilcoxon: two-sided Wilcoxon signed-rank test, zeros ranked as Pratt (1959) does.
     """
 
     difference: float
     ci95: tuple[float, float]
-    relative_difference: float | None
-    relative_ci95: tuple[float, float] | None
     p_value: float
     p_wilcoxon: float
 
@@ -60,16 +56,9 @@ def compare(a: NDArray[np.floating], b: NDArray[np.floating], *, rng: np.random.
             f"compare: the arms must answer the same queries, given {len(first)} and {len(second)} queries"
         )
     differences = first - second
-    means = _bootstrap_means(np.stack([differences, second], axis=1), rng)
-    relative, relative_ci95 = None, None
-    if second.mean() > 0 and means[:, 1].min() > 0:
-        relative = float(differences.mean() / second.mean())
-        relative_ci95 = _ci95(means[:, 0] / means[:, 1])
     return Comparison(
         float(differences.mean()),
-        _ci95(means[:, 0]),
-        relative,
-        relative_ci95,
+        interval(differences, rng),
         _sign_flip_p(differences, rng),
         _wilcoxon_p(differences),
     )
@@ -83,7 +72,7 @@ def interval(values: NDArray[np.floating], rng: np.random.Generator) -> tuple[fl
     >>> interval(np.array([0.5, 0.5, 0.5]), np.random.default_rng(0))
     (0.5, 0.5)
     """
-    return _ci95(_bootstrap_means(_seed_mean(values, "values")[:, None], rng)[:, 0])
+    return _ci95(_bootstrap_means(_seed_mean(values, "values"), rng))
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -116,17 +105,17 @@ def _seed_mean(values: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     return np.asarray(table.mean(axis=0), dtype=np.float64)
 
 
-def _bootstrap_means(columns: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """(RESAMPLES, C): the means of the columns (Q, C) over queries drawn with replacement.
+def _bootstrap_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """(RESAMPLES,): the means of the values (Q,) over queries drawn with replacement.
 
     Queries of equal values need no telling apart. Where few values are distinct, as with one target per
     query, it is drawn how often each comes, which has the same distribution and takes a fraction of the time.
     """
-    n_queries = len(columns)
-    distinct, counts = np.unique(columns, axis=0, return_counts=True)
+    n_queries = len(values)
+    distinct, counts = np.unique(values, return_counts=True)
     few = DRAW_COST * len(distinct) < n_queries
     step = max(1, CELLS // (len(distinct) if few else n_queries))
-    means = np.empty((RESAMPLES, columns.shape[1]))
+    means = np.empty(RESAMPLES)
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
         if few:
@@ -134,8 +123,7 @@ def _bootstrap_means(columns: NDArray[np.float64], rng: np.random.Generator) -> 
             means[start : start + size] = drawn @ distinct / n_queries
         else:
             drawn = rng.integers(0, n_queries, size=(size, n_queries), dtype=np.int32)
-            for column, values in enumerate(columns.T):
-                means[start : start + size, column] = values[drawn].mean(axis=1)
+            means[start : start + size] = values[drawn].mean(axis=1)
     return means
 
 

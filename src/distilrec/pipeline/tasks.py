@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -276,14 +277,17 @@ class Truncate(Task):
     like: Stage
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Truncate the first member with vectors, and save; the bytes are those of its components and codes."""
-        models = [context.model(member) for member in self.members]
-        candidates = [model for model in models if isinstance(model, DotProductModel)]
+        """Truncate the best member with vectors, and save; the bytes are those of its components and codes."""
+        candidates: list[tuple[float, DotProductModel]] = []  # with their validation quality
+        for member in self.members:
+            model, curve = context.model(member), context.store.result(member)["curve"]
+            if isinstance(model, DotProductModel):
+                candidates.append((max(epoch["validation"] or 0.0 for epoch in curve), model))
         if not candidates:
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
-        limit = int(context.store.result(self.like)["bytes"])
-        rank, parameters, size = truncate_(candidates[0], limit)
-        saved = _saved(candidates[0], context.store.folder(self.stage))
+        _, best = max(candidates, key=itemgetter(0))
+        rank, parameters, size = truncate_(best, int(context.store.result(self.like)["bytes"]))
+        saved = _saved(best, context.store.folder(self.stage))
         return {**saved, "rank": rank, "bytes": size, "parameters": parameters}
 
 
