@@ -199,8 +199,8 @@ def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_pa
     counter = Counter()
     tuned = tune(recipe, tmp_path, 2, jobs=1, progress=counter)
     assert [name for name in counter.ended if "trial" in name] == [
-        "student alone, trial 1",
-        "distilled student, trial 1",
+        "student alone trial 1",
+        "distilled student trial 1",
     ]
     assert {arm: chosen.trials for arm, chosen in tuned.tuned.items()} == {"student alone": 2, "distilled student": 2}
     chosen = tuned.tuned["distilled student"].settings

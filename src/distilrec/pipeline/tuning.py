@@ -26,43 +26,40 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
 
     Both arms search learning rate, weight decay, dropout (where the model has it) and the recency half-life of the
     true labels; the distilled arm also alpha, temperature and tail. More settings share the same number of trials:
-    the student alone is searched more densely, never less. Trials are kept in `out`/tuning.db and count when the
-    search goes on; the search is Optuna's TPE, seeded.
+    the student alone is searched more densely, never less. A trial of each runs at once. Trials are kept in
+    `out`/tuning.db and count when the search goes on; the search is Optuna's TPE, seeded.
     """
     context, plan = plan_of(recipe, out)
     run_tasks([*plan.members, plan.teacher, plan.labels], context, jobs=jobs, progress=progress)
-    chosen: dict[str, Chosen] = {}
-    for arm in (ALONE, DISTILLED):
-        study = _study(out, arm, plan, recipe.seed)
-        done = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
-        progress.begin(max(0, trials - done), done)
-        for number in range(done, trials):
-            trial = study.ask()
-            task = _task(plan, arm, trial, number)
-            run_tasks([task], context, jobs=1, progress=_Inner(progress, f"{arm}, trial {number}"))
-            result = context.store.result(task.stage)
-            study.tell(trial, max(epoch["validation"] or 0.0 for epoch in result["curve"]))
-            progress.end(f"{arm}, trial {number}", result["seconds"])
+    studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED)}
+    done = {arm: _finished(study) for arm, study in studies.items()}
+    progress.begin(sum(max(0, trials - count) for count in done.values()), sum(done.values()))
+    for number in range(min(done.values()), trials):
+        asked = {arm: study.ask() for arm, study in studies.items() if done[arm] <= number}
+        tasks = {arm: _task(plan, arm, trial, number) for arm, trial in asked.items()}
+        run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
+        for arm, task in tasks.items():
+            curve = context.store.result(task.stage)["curve"]
+            studies[arm].tell(asked[arm], max(epoch["validation"] or 0.0 for epoch in curve))
+    chosen = {}
+    for arm, study in studies.items():
         best = study.best_trial
-        chosen[arm] = Chosen(trials=trials, validation=float(best.value or 0.0), settings=dict(best.params))
+        chosen[arm] = Chosen(trials=_finished(study), validation=float(best.value or 0.0), settings=dict(best.params))
     return _with_settings(recipe, chosen)
 
 
-class _Inner:
-    """Passes on the steps of one trial."""
+def _finished(study: optuna.Study) -> int:
+    return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
 
-    def __init__(self, outer: Progress, name: str) -> None:
-        self._outer, self._name = outer, name
+
+class _Trials:
+    """Passes on what happens in trials; how many there are has been said already."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.step, self.end = progress.step, progress.end
 
     def begin(self, to_do: int, done: int) -> None:
-        """Said already."""
-
-    def step(self, stage: str, done: int, of: int, text: str) -> None:
-        """Under the trial's name."""
-        self._outer.step(self._name, done, of, text)
-
-    def end(self, stage: str, seconds: float) -> None:
-        """Said by the search."""
+        """Nothing new."""
 
 
 def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
@@ -86,7 +83,7 @@ def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStuden
     seed = child_seed(plan.recipe.seed, TRIAL_SEED)
     settings = recipe.distilled if arm == DISTILLED else recipe.alone
     labels = plan.labels if arm == DISTILLED else None
-    return Plan(recipe, plan.fingerprint).student_task(f"trial {arm} {number}", settings, seed, labels=labels)
+    return Plan(recipe, plan.fingerprint).student_task(f"{arm} trial {number}", settings, seed, labels=labels)
 
 
 def _suggest(trial: optuna.Trial, recipe: Recipe, *, distilled: bool) -> dict[str, Any]:
