@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import pytest
 import torch
 
+from benchmarks import evaluation
 from benchmarks.evaluation import K, floor, queries_of, turns
 from distilrec.models import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.ranking import rank
@@ -19,8 +23,23 @@ def test_the_floor_finds_the_same_items() -> None:
         np.testing.assert_array_equal(floor(model, queries, chunk), expected)
 
 
-def test_the_round_that_warms_up_is_not_counted() -> None:
+def test_a_turn_begins_with_a_run_that_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "TURN", 0.0)
     calls: list[str] = []
-    seconds = turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
-    assert calls == ["a", "b"] * 3
+
+    def slow_at_first() -> None:
+        calls.append("a")
+        time.sleep(0.2 if calls.count("a") % 2 == 1 else 0.0)
+
+    seconds = turns({"a": slow_at_first, "b": lambda: calls.append("b")}, rounds=2)
+    assert calls == ["a", "a", "b", "b"] * 2
     assert [len(values) for values in seconds.values()] == [2, 2]
+    assert max(seconds["a"]) < 0.2
+
+
+def test_a_turn_of_a_quick_side_holds_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevents a figure that is the noise of one run of some milliseconds."""
+    monkeypatch.setattr(evaluation, "TURN", 0.05)
+    calls: list[int] = []
+    assert turns({"quick": lambda: calls.append(1)}, rounds=1)["quick"][0] < 0.05
+    assert len(calls) > 2
