@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from distilrec.models import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.ranking import evaluate
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["floor", "main", "queries_of", "turns"]
+__all__ = ["floor", "main", "queries_of", "timed", "turns"]
 
 # Items, and users so many that a pass takes about a second.
 SIZES = {"1k7": (1_682, 40_000), "50k": (50_000, 4_000), "500k": (500_000, 400)}
@@ -65,18 +66,27 @@ def floor(model: MatrixFactorization, queries: Queries, chunk: int) -> NDArray[n
     return best
 
 
-def turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Mean seconds of each side, in turn; a turn of quick ones holds several runs, after one that warms up."""
+def turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Mean seconds of each side, which tells those of a run, in turn.
+
+    A turn begins with a run that warms up and isn't counted, and holds as many as take TURN seconds, at least one.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             side()
-            runs, begin = 0, time.perf_counter()
-            while runs == 0 or time.perf_counter() - begin < TURN:
-                side()
-                runs += 1
-            seconds[name].append((time.perf_counter() - begin) / runs)
+            runs = [side()]
+            while sum(runs) < TURN:
+                runs.append(side())
+            seconds[name].append(statistics.fmean(runs))
     return seconds
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How many seconds it takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def beside_floor(n_items: int, n_users: int, rounds: int) -> dict[str, Any]:
@@ -84,13 +94,13 @@ def beside_floor(n_items: int, n_users: int, rounds: int) -> dict[str, Any]:
     queries, targets = queries_of(n_users, n_items)
     model = MatrixFactorization(MatrixFactorizationConfig(embedding_size=WIDTH), n_users, n_items)
     trial = queries[: min(n_users, 4 * max(CHUNKS))]
-    tried = turns({str(chunk): partial(floor, model, trial, chunk) for chunk in CHUNKS}, 3)
+    tried = turns({str(chunk): partial(timed, partial(floor, model, trial, chunk)) for chunk in CHUNKS}, 3)
     chunk = int(min(tried, key=lambda name: min(tried[name])))
     before = _peak_mib()
     seconds = turns(
         {
-            "floor": lambda: floor(model, queries, chunk),
-            "ours": lambda: evaluate(model, queries, targets, METRICS),
+            "floor": lambda: timed(lambda: floor(model, queries, chunk)),
+            "ours": lambda: timed(lambda: evaluate(model, queries, targets, METRICS)),
         },
         rounds,
     )
@@ -115,9 +125,9 @@ def beside_recbole(data: str, rounds: int) -> dict[str, Any]:
         path = Path(name) / "interactions.npy"
         np.save(path, table(split))
         with Peer("recbole", "recbole_training", [str(path), "BPR", "0"], threads=THREADS) as peer:
-            sides: dict[str, Callable[[], object]] = {
-                "ours": lambda: evaluate(model, queries, targets),
-                "theirs": lambda: peer.ask("validate"),
+            sides: dict[str, Callable[[], float]] = {
+                "ours": lambda: timed(lambda: evaluate(model, queries, targets)),
+                "theirs": lambda: float(peer.ask("validate")["seconds"]),
             }
             seconds = turns(sides, rounds)
             about = peer.ask("about")

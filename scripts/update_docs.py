@@ -119,7 +119,8 @@ def _arm(result: Result, role: str, words: Words) -> list[str]:
 
 
 def _note(result: Result, words: Words) -> str:
-    commit = (result["commit"] or "?")[:10]
+    revision, *changed = (result["commit"] or "?").split("-")  # with "-changed" where the files were
+    commit = "-".join([revision[:10], *changed])
     about = {**result, "commit": commit, "date": result["date"][:10]}
     text = f"{result['detail']['data']['name']}: {words['source'].format(**about)}"
     total = result["figures"].get("seconds_total")

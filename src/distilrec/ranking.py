@@ -22,23 +22,20 @@ __all__ = ["AUC", "evaluate", "queries_at_once", "rank", "score_pairs", "top_k"]
 AUC = "auc"
 # glibc gives blocks of 32 MiB and more back to the system at once, and each next one is paged in anew: that takes
 # as long as the matrix product of a few queries. Fewer than 64 queries are worse still: all item vectors are read for
-# each block. So blocks have 64 queries at least, unless that takes more than 124 MiB.
-BLOCK_BYTES, LARGEST_BLOCK_BYTES = 31 * 2**20, 124 * 2**20
+# each block. So blocks have 64 queries at least, unless that takes more than 62 MiB.
+BLOCK_BYTES, LARGEST_BLOCK_BYTES = 31 * 2**20, 62 * 2**20
 FEWEST_QUERIES = 64
 # Beyond this a block of a small catalogue leaves the cache, and models that read histories need much memory.
 MOST_QUERIES = 256
 # Lists compared with the targets at once: few enough to stay small, so many that NumPy's overhead vanishes.
 LISTS_AT_ONCE = 2**13
-# In the search for the k largest, for the longest k: how many items share a maximum that stands for them, and how many
-# such groups there must be for each of the k, else torch.topk is quicker.
-GROUPS = {16: (16, 16), 2**31: (8, 4)}
 
 
 def queries_at_once(n_items: int, most: int = MOST_QUERIES) -> int:
-    """How many queries are scored at once: as many as make 31 MiB of scores, or 64 if those make at most 124 MiB.
+    """How many queries are scored at once: as many as make 31 MiB of scores, or 64 if those make at most 62 MiB.
 
     >>> queries_at_once(1_000), queries_at_once(500_000), queries_at_once(10_000_000)
-    (256, 64, 3)
+    (256, 32, 1)
     """
     row = 4 * n_items
     return max(1, min(most, max(BLOCK_BYTES // row, min(FEWEST_QUERIES, LARGEST_BLOCK_BYTES // row))))
@@ -81,7 +78,8 @@ def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     which are found in the same way, and in the last few items that fill no group.
     """
     n_rows, n_items = scores.shape
-    size, fewest = next(groups for longest, groups in GROUPS.items() if k <= longest)
+    # Measured; with fewer groups than that for each of the k, torch.topk is quicker.
+    size, fewest = (16, 16) if k <= 16 else (8, 4)
     n_groups = n_items // size
     if n_groups < fewest * k:
         return scores.topk(k)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pytest
 import torch
 
-from benchmarks import evaluation
-from benchmarks.evaluation import K, floor, queries_of, turns
+from benchmarks.evaluation import TURN, K, floor, queries_of, turns
 from distilrec.models import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.ranking import rank
 
@@ -23,23 +19,14 @@ def test_the_floor_finds_the_same_items() -> None:
         np.testing.assert_array_equal(floor(model, queries, chunk), expected)
 
 
-def test_a_turn_begins_with_a_run_that_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "TURN", 0.0)
+def test_sides_take_turns_and_the_run_that_warms_up_is_not_counted() -> None:
     calls: list[str] = []
 
-    def slow_at_first() -> None:
-        calls.append("a")
-        time.sleep(0.2 if calls.count("a") % 2 == 1 else 0.0)
+    def side(name: str, seconds: list[float]) -> float:
+        calls.append(name)
+        return seconds.pop(0)
 
-    seconds = turns({"a": slow_at_first, "b": lambda: calls.append("b")}, rounds=2)
-    assert calls == ["a", "a", "b", "b"] * 2
-    assert [len(values) for values in seconds.values()] == [2, 2]
-    assert max(seconds["a"]) < 0.2
-
-
-def test_a_turn_of_a_quick_side_holds_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevents a figure that is the noise of one run of some milliseconds."""
-    monkeypatch.setattr(evaluation, "TURN", 0.05)
-    calls: list[int] = []
-    assert turns({"quick": lambda: calls.append(1)}, rounds=1)["quick"][0] < 0.05
-    assert len(calls) > 2
+    slow, quick = [9.0, TURN, 9.0, 2 * TURN], [9.0, TURN / 2, TURN / 2] * 2
+    seconds = turns({"slow": lambda: side("slow", slow), "quick": lambda: side("quick", quick)}, rounds=2)
+    assert seconds == {"slow": [TURN, 2 * TURN], "quick": [TURN / 2, TURN / 2]}
+    assert calls == ["slow", "slow", "quick", "quick", "quick"] * 2

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +14,10 @@ from distilrec.data import audit
 from distilrec.evaluation import agreement, cost, slices, statistics
 from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.models import Outgrown
+from distilrec.pipeline.environment import environment
 from distilrec.pipeline.measure import Test, load_test
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
-from distilrec.pipeline.runner import available_cores
 from distilrec.pipeline.tasks import Context, TrainStudent
 from distilrec.report import Report
 from distilrec.rng import generator
@@ -111,7 +104,7 @@ class _Maker:
             "audit": self.audit(),
             "tuning": self.tuning(),
             "drift": self.drift(),
-            "environment": self.environment(),
+            "environment": environment(self.plan.recipe.seed),
         }
         return Report.model_validate(content)
 
@@ -373,23 +366,6 @@ class _Maker:
         shared = np.stack([agreement.overlap(today.lists, before.lists, K) for today, before in pairs])
         return drift_of(self.plan, self.context, {f"overlap@{K}": self.estimate(shared)})
 
-    def environment(self) -> dict[str, Any]:
-        packages = ("distilrec", "torch", "numpy", "scipy", "polars")
-        return {
-            "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
-            "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}",
-            "seed": self.plan.recipe.seed,
-            "command": _command(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
-        }
-
-
-def _command() -> str:
-    """What was typed, or that it was a call from Python."""
-    typed = Path(sys.argv[0]).stem == "distilrec"
-    return shlex.join(["distilrec", *sys.argv[1:]]) if typed else "from Python"
-
 
 def _place(point: dict[str, Any], metric: str) -> tuple[float, int]:
     """Quality and bytes of a point of the picture."""
@@ -408,12 +384,3 @@ def _mean_ranks(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
     gained = np.bincount(lists[rows, places], weights=missing - (places + 1), minlength=n_items)
     ranks: NDArray[np.float64] = missing - gained / len(lists)
     return ranks
-
-
-def _commit() -> str | None:
-    """The commit of the working folder, where it is a git checkout."""
-    try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
