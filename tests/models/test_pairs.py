@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilrec.models import pairs
 from distilrec.models.pairs import look_up, pair_scores
 
 
@@ -16,7 +16,7 @@ def test_values_and_gradients_are_those_of_plain_indexing(n: int, n_columns: int
     """A gradient scattered to the wrong row, or not added up where a row or an item repeats, trains badly."""
     rng = torch.Generator().manual_seed(seed)
     queries, vectors = (torch.randn(size, 4, generator=rng, dtype=torch.float64) for size in (3, 5))
-    rows = torch.randint(3, (n,), generator=rng)
+    rows = torch.randint(3, (n,), generator=rng).sort().values
     items = torch.randint(5, (n, n_columns), generator=rng)
     upstream = torch.randn(n, n_columns, generator=rng, dtype=torch.float64)
     found = []
@@ -30,15 +30,10 @@ def test_values_and_gradients_are_those_of_plain_indexing(n: int, n_columns: int
         torch.testing.assert_close(own, plain)
 
 
-def test_parts_make_no_difference() -> None:
-    """The last part is shorter than the others, and its scores come last."""
-    rng = torch.Generator().manual_seed(0)
-    queries, vectors = torch.randn(7, 3, generator=rng), torch.randn(11, 3, generator=rng)
-    rows = torch.randint(7, (2 * pairs.PAIRS + 5,), generator=rng)
-    items = torch.randint(11, (len(rows), 1), generator=rng)
-    torch.testing.assert_close(
-        pair_scores(queries, vectors, rows, items)[:, 0], (queries[rows] * vectors[items[:, 0]]).sum(1)
-    )
+def test_rows_out_of_order_are_refused() -> None:
+    """The pairs are counted by row; those of other rows would get the scores without a word."""
+    with pytest.raises(ValueError, match="ascending"):
+        pair_scores(torch.eye(2), torch.eye(2), torch.tensor([1, 0]), torch.tensor([[0], [0]]))
 
 
 def test_a_bias_is_looked_up_like_vectors() -> None:

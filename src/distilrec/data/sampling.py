@@ -165,7 +165,7 @@ class UserBatches:
 
 @dataclass(frozen=True, eq=False)
 class PairBatches:
-    """One interaction, one query and one target; for pairwise and pointwise losses with user vectors.
+    """Interactions of any users, each a target of its user's query; for pairwise and pointwise losses.
 
     batch_size: interactions per batch.
     """
@@ -183,15 +183,17 @@ class PairBatches:
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """All interactions once, in random order."""
         all_users, all_positions = self._flat
-        order = rng.permutation(len(all_users))
+        order = rng.permutation(np.arange(len(all_users), dtype=np.int32))
         for begin in range(0, len(order), self.batch_size):
-            chosen = order[begin : begin + self.batch_size]
-            users, positions = all_users[chosen].astype(np.int64), all_positions[chosen].astype(np.int64)
+            chosen = np.sort(order[begin : begin + self.batch_size])  # which puts those of one user together
+            owners, positions = all_users[chosen].astype(np.int64), all_positions[chosen].astype(np.int64)
+            first = np.append(True, owners[1:] != owners[:-1])
+            users, rows = owners[first], np.cumsum(first) - 1
             items = self.train.histories.values[positions].astype(np.int64)
-            weights = _weights(self.train, users, positions, self.recency_half_life)
+            weights = _weights(self.train, owners, positions, self.recency_half_life)
             places = np.arange(len(users))
             ids = len(self.train.histories.values) + users
-            yield Batch(users, None, places, ids, places, items, weights, *_disliked(self.disliked, users))
+            yield Batch(users, None, places, ids, rows, items, weights, *_disliked(self.disliked, users))
 
 
 @dataclass(frozen=True, eq=False)

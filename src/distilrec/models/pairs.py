@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 __all__ = ["look_up", "pair_scores"]
 
-# Pairs whose vectors are gathered at once: few enough to stay in a processor's cache, and many for one call.
-PAIRS = 4096
+with warnings.catch_warnings(action="ignore"):
+    # Says once per process that sparse matrices by row are in beta; what is used of them is tested here.
+    torch.sparse_csr_tensor([0], [], [], (0, 0))
 
 
 def look_up(vectors: Tensor, places: Tensor) -> Tensor:
@@ -28,39 +30,41 @@ def look_up(vectors: Tensor, places: Tensor) -> Tensor:
 
 
 def pair_scores(queries: Tensor, vectors: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-    """(T, C): queries[rows] . vectors[items] for queries (P, D), vectors (N, D), rows (T,) and items (T, C).
+    """(T, C): queries[rows] . vectors[items] for queries (P, D), vectors (N, D), rows (T,) ascending and items (T, C).
+
+    Raises ValueError where rows don't ascend.
 
     >>> pair_scores(torch.eye(2), torch.tensor([[3.0, 4.0]]), torch.tensor([1]), torch.tensor([[0]]))
     tensor([[4.]])
     """
-    if queries.device.type != "cpu":
+    if bool((rows[1:] < rows[:-1]).any()):
+        raise ValueError("pair_scores: expected rows in ascending order; the scores would be those of other rows")
+    # A sparse matrix takes a pair many times over, but no more of them than it has places.
+    if queries.device.type != "cpu" or items.numel() > len(queries) * len(vectors):
         dots: Tensor = torch.linalg.vecdot(queries[rows].unsqueeze(1), vectors[items])
         return dots
-    each_one = len(rows) == len(queries) and torch.equal(rows, torch.arange(len(rows)))
-    targets = queries if each_one else look_up(queries, rows)
-    scores: Tensor = _PairScores.apply(targets, vectors, items)  # type: ignore[no-untyped-call]
+    scores: Tensor = _PairScores.apply(queries, vectors, rows, items)  # type: ignore[no-untyped-call]
     return scores
 
 
 class _PairScores(torch.autograd.Function):
-    """Scores (T, C) of queries (T, D); makes no (T, C, D) array, of vectors or gradients, whose traffic costs most."""
+    """The pairs are the places of a sparse (P, N) matrix, so no array of their vectors is made, which costs most."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
-        ctx.save_for_backward(queries, vectors, items)
-        columns = items.T.contiguous()
-        scores = queries.new_empty(columns.shape)
-        for begin in range(0, len(items), PAIRS):
-            part = slice(begin, begin + PAIRS)
-            for column, found in zip(columns, scores, strict=True):
-                torch.linalg.vecdot(queries[part], vectors.index_select(0, column[part]), out=found[part])
-        return scores.T
+    def forward(ctx: Any, queries: Tensor, vectors: Tensor, rows: Tensor, items: Tensor) -> Tensor:
+        begins = rows.new_zeros(len(queries) + 1)
+        torch.cumsum(items.shape[1] * torch.bincount(rows, minlength=len(queries)), 0, out=begins[1:])
+        columns = items.flatten()
+        ctx.save_for_backward(queries, vectors, begins, columns)
+        places = torch.sparse_csr_tensor(begins, columns, queries.new_zeros(len(columns)), (len(queries), len(vectors)))
+        scores: Tensor = torch.sparse.sampled_addmm(places, queries, vectors.T, beta=0.0).values()
+        return scores.view(items.shape)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        queries, vectors, items = ctx.saved_tensors
-        weights = gradient.contiguous()
-        of_queries = embedding_bag(items, vectors, per_sample_weights=weights, mode="sum")
-        places = items.numpy().ravel(), torch.arange(len(items)).repeat_interleave(items.shape[1]).numpy()
-        by_item = coo_array((weights.numpy().ravel(), places), shape=(len(vectors), len(queries)))
-        return of_queries, torch.from_numpy(by_item @ queries.numpy()), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        queries, vectors, begins, columns = ctx.saved_tensors
+        weights = gradient.flatten()
+        of_queries = embedding_bag(columns, vectors, begins[:-1], per_sample_weights=weights, mode="sum")
+        parts = weights.numpy(), columns.numpy(), begins.numpy()
+        by_item = csr_array(parts, shape=(len(queries), len(vectors))).T
+        return of_queries, torch.from_numpy(by_item @ queries.numpy()), None, None
