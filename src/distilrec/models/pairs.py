@@ -64,7 +64,15 @@ class _PairScores(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         queries, vectors, begins, columns = ctx.saved_tensors
         weights = gradient.flatten()
-        of_queries = embedding_bag(columns, vectors, begins[:-1], per_sample_weights=weights, mode="sum")
-        parts = weights.numpy(), columns.numpy(), begins.numpy()
-        by_item = csr_array(parts, shape=(len(queries), len(vectors))).T
-        return of_queries, torch.from_numpy(by_item @ queries.numpy()), None, None
+        shape = len(queries), len(vectors)
+        by_item = csr_array((weights.numpy(), columns.numpy(), begins.numpy()), shape=shape).tocsc()
+        places, ends, turned = (torch.from_numpy(part) for part in (by_item.indices, by_item.indptr, by_item.data))
+        return _sums(vectors, columns, begins, weights), _sums(queries, places, ends, turned), None, None
+
+
+def _sums(vectors: Tensor, places: Tensor, begins: Tensor, weights: Tensor) -> Tensor:
+    """(R, D): for each row the weighted sum of the vectors at its places; begins: (R + 1,), of each row's places."""
+    sums: Tensor = embedding_bag(
+        places, vectors, begins, per_sample_weights=weights, mode="sum", include_last_offset=True
+    )
+    return sums
