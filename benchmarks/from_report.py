@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distilrec.report import Report, verdict
+from distilrec.report import Report, reservations, verdict
 from distilrec.report.verdict import gain, retention_interval
 
 __all__ = ["METRIC", "detail", "figures"]
@@ -48,7 +48,8 @@ def detail(report: Report) -> dict[str, Any]:
         "audit",
         "tuning",
     }
-    return {"verdict": verdict(report), **report.model_dump(mode="json", include=parts)}
+    said = " ".join([verdict(report), *reservations(report)])
+    return {"verdict": said, **report.model_dump(mode="json", include=parts)}
 
 
 def _given(value: Any, name: str) -> Any:

@@ -85,7 +85,7 @@ def ours(cell: Cell) -> Ours:
         # RecTools reads all but the last of LENGTH + 1 items, where ours reads that, too; its inner layer has width D.
         model = SASRecConfig(embedding_size=WIDTH, history_length=LENGTH + 1, feed_forward=1, dropout=0.2)
         return Ours(model, Supervision(), TrainingConfig(batch_size=128, learning_rate=0.001))
-    dropout, epochs = (0.4, 60) if cell.data == "ml-100k" else (0.2, 20)
+    dropout, epochs = (0.4, 60) if cell.data == "ml-100k" else (0.2, 8)
     return Ours(
         SASRecConfig(embedding_size=WIDTH, history_length=LENGTH, feed_forward=4, dropout=dropout),
         Supervision(),

@@ -96,6 +96,14 @@ def test_warm_up_raises_the_learning_rate_step_by_step():
     assert path == pytest.approx((-np.cumsum(steps)[1::2]).tolist())
 
 
+def test_decay_lowers_the_learning_rate_from_epoch_to_epoch():
+    """Steps of .4, .3, .2 and .1: a rate that reached 0 would waste the last epoch."""
+    module, seen = Slope(), []
+    config = TrainingConfig(epochs=4, learning_rate=0.4, decay=True)
+    descend(module, config, on_epoch=lambda epoch: seen.append(module.x.item()))
+    assert seen == pytest.approx([-0.4, -0.7, -0.9, -1.0])
+
+
 def test_the_average_is_validated_and_kept_while_the_raw_weights_train_on():
     """Prevents an average that is measured but not shipped, or that feeds back into training."""
     module, validated, raw = Slope(), [], []

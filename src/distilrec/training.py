@@ -36,9 +36,10 @@ class TrainingConfig(BaseModel):
     epochs: most passes over the data. patience: stop after so many validations without a better one.
     evaluate_every: epochs between validations. learning_rate, weight_decay: of AdamW.
     batch_size: users, windows or interactions per step, whichever the model's batches are made of.
-    warmup_steps: steps over which the learning rate rises from 0. average: decay of the exponential moving
-    average of the weights, begun at the first ones, that is validated and kept, in [0, 1); 0 keeps the raw
-    weights.
+    warmup_steps: steps over which the learning rate rises from 0. decay: whether it falls from epoch to epoch, by
+    1 / epochs of itself at the start; then `epochs` is a setting to choose with care, not just an upper limit.
+    average: decay of the exponential moving average of the weights, begun at the first ones, that is validated and
+    kept, in [0, 1); 0 keeps the raw weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
+    decay: bool = False
     average: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -145,7 +147,7 @@ def _epoch(
         state.modules.train()
         for batch in batches(rng):
             steps += 1
-            _step(state, loss(batch, rng), sums, config)
+            _step(state, loss(batch, rng), sums, config, _learning_rate(config, number, state.optimizer))
     losses = {name: float(value) / max(steps, 1) for name, value in sums.items()}
     if not all(math.isfinite(value) for value in losses.values()):
         raise ModelError(
@@ -158,13 +160,27 @@ def _epoch(
     return Epoch(number, losses, validation, time.monotonic() - begin)
 
 
-def _step(state: _State, parts: Mapping[str, Tensor], sums: dict[str, Tensor], config: TrainingConfig) -> None:
+def _learning_rate(config: TrainingConfig, number: int, optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the next step in epoch `number`, counted from 1."""
+    rate = config.learning_rate
+    if config.decay:
+        rate *= 1 - (number - 1) / config.epochs
+    if config.warmup_steps:
+        rate *= min(1.0, (_steps_done(optimizer) + 1) / config.warmup_steps)
+    return rate
+
+
+def _step(
+    state: _State,
+    parts: Mapping[str, Tensor],
+    sums: dict[str, Tensor],
+    config: TrainingConfig,
+    learning_rate: float,
+) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     parts["loss"].backward()  # type: ignore[no-untyped-call]
-    if config.warmup_steps:
-        done = _steps_done(state.optimizer)
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (done + 1) / config.warmup_steps)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
     state.optimizer.step()
     if config.average:
         with torch.no_grad():

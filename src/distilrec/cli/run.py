@@ -202,7 +202,7 @@ def _show_report(report: Any, out: Path, as_json: bool) -> None:
     if as_json:
         print(report.to_json(), end="")  # noqa: T201
         return
-    from distilrec.report import verdict
+    from distilrec.report import reservations, verdict
 
     metric = report.metric
     rows = []
@@ -214,4 +214,4 @@ def _show_report(report: Any, out: Path, as_json: bool) -> None:
     show_table(f"{report.data.name}: {metric} on test", ["arm", metric, "parameters", "bytes", "ms"], rows)
     advice = {} if report.drift is None else {"drift": report.drift.sentence}
     places = {"report": str(out / "report.html"), "student": str(out / "bundle")}
-    show({"verdict": verdict(report), **advice, **places}, False)
+    show({"verdict": " ".join([verdict(report), *reservations(report)]), **advice, **places}, False)

@@ -2,6 +2,6 @@
 
 from distilrec.report.html import render, write
 from distilrec.report.schema import Report, json_schema
-from distilrec.report.verdict import verdict
+from distilrec.report.verdict import reservations, verdict
 
-__all__ = ["Report", "json_schema", "render", "verdict", "write"]
+__all__ = ["Report", "json_schema", "render", "reservations", "verdict", "write"]

@@ -15,7 +15,7 @@ from distilrec.errors import require
 from distilrec.report import numbers, pictures, view
 from distilrec.report.pareto import pareto_plot
 from distilrec.report.schema import Report
-from distilrec.report.verdict import verdict
+from distilrec.report.verdict import reservations, verdict
 
 if TYPE_CHECKING:
     import jinja2
@@ -42,6 +42,7 @@ def render(report: Report) -> str:
         .render(
             report=report,
             verdict=verdict(report),
+            reservations=reservations(report),
             arms=view.in_order(report.arms),
             view=view,
             pictures=pictures,

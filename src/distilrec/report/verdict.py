@@ -1,11 +1,11 @@
-"""The answer of a run in one sentence, whether it flatters or not."""
+"""The answer of a run in one sentence, whether it flatters or not, and what takes from it."""
 
 from __future__ import annotations
 
 from distilrec.report.numbers import label, number, p_value, percent
 from distilrec.report.schema import Arm, Comparison, Report
 
-__all__ = ["gain", "retention_interval", "verdict"]
+__all__ = ["gain", "reservations", "retention_interval", "verdict"]
 
 ALPHA = 0.05
 TEACHER_USED = {"top-10 as positives", "truncated teacher"}  # controls that profit from the teacher's knowledge, too
@@ -14,14 +14,18 @@ TEACHER_USED = {"top-10 as positives", "truncated teacher"}  # controls that pro
 def verdict(report: Report) -> str:
     """Say in one sentence what distillation kept, at what size, and whether it beat training alone.
 
-    "Beats" and "falls short" need a Holm-corrected p < 0.05. Where a control does as well as the distilled
-    student, or the teacher is not shown to beat the student alone, the sentence says so.
+    "Beats" and "falls short" need a Holm-corrected p < 0.05.
     """
-    return (
-        f"The distilled student {_against_teacher(report)}{_at_size(report)}, "
-        f"{_against_alone(report)}{_controls(report)}{_weak_teacher(report)}"
-        f"{_informed_teacher(report)}."
-    )
+    return f"The distilled student {_against_teacher(report)}{_at_size(report)}, {_against_alone(report)}."
+
+
+def reservations(report: Report) -> list[str]:
+    """Sentences to be read with the verdict.
+
+    They name the controls that do as well as the distilled student, a teacher that is not shown to beat the student
+    alone, and what a teacher can do with more than a student with user vectors may know.
+    """
+    return [text for text in (_controls(report), _weak_teacher(report), _informed_teacher(report)) if text]
 
 
 def retention_interval(report: Report) -> tuple[float, float] | None:
@@ -87,47 +91,45 @@ def _against_alone(report: Report) -> str:
 
 
 def _control(report: Report, control: Arm) -> str | None:
-    """What a control that does as well as the distilled student has to be called, or None."""
+    """How a control that does as well as the distilled student does, or None."""
     distilled = report.arm("distilled_student")
     test = report.between(control.name, distilled.name)
     if test is None:
         mean = control.metrics[report.metric].mean if report.metric in control.metrics else None
         reached = mean is not None and mean >= distilled.metrics[report.metric].mean
-        return f"“{control.name}” scores as high, untested" if reached else None
+        return "scores as high, untested" if reached else None
     if not _significant(test):
-        return f"“{control.name}” does as well, within the noise ({p_value(test.p_holm)})"
-    return f"“{control.name}” does better ({p_value(test.p_holm)})" if test.difference > 0 else None
+        return f"does as well, within the noise ({p_value(test.p_holm)})"
+    return f"does better ({p_value(test.p_holm)})" if test.difference > 0 else None
 
 
-def _controls(report: Report) -> str:
-    controls = [arm for arm in report.arms if arm.role == "control"]
-    found = [_control(report, arm) for arm in controls]
-    equals = [text for text in found if text]
+def _controls(report: Report) -> str | None:
+    found = {arm.name: _control(report, arm) for arm in report.arms if arm.role == "control"}
+    equals = {name: text for name, text in found.items() if text}
     if not equals:
-        return ""
-    without_teacher = any(text and arm.name not in TEACHER_USED for arm, text in zip(controls, found, strict=True))
-    noun = "the control" if len(equals) == 1 else "of the controls,"
+        return None
+    said = "; ".join(f"“{name}” {text}" for name, text in equals.items())
+    opening = "But the control " if len(equals) == 1 else "But of the controls, "
     test = report.between(report.arm("distilled_student").name, report.arm("student_alone").name)
-    gained = test is not None and _significant(test) and test.difference > 0
-    ending = ""
-    if gained:
-        source = "come from distillation" if without_teacher else "need more than a simpler use of the teacher"
-        ending = f", so the gain is not shown to {source}"
-    return f"; but {noun} {' and '.join(equals)}{ending}"
+    if test is None or not _significant(test) or test.difference <= 0:
+        return f"{opening}{said}."
+    simpler = equals.keys() <= TEACHER_USED
+    source = "need more than a simpler use of the teacher" if simpler else "come from distillation"
+    return f"{opening}{said}: the gain is not shown to {source}."
 
 
-def _weak_teacher(report: Report) -> str:
+def _weak_teacher(report: Report) -> str | None:
     if report.gap_closed.get(report.metric, 0.0) is not None:
-        return ""
-    return "; the teacher itself is not shown to beat that student alone"
+        return None
+    return "The teacher itself is not shown to beat the student alone."
 
 
-def _informed_teacher(report: Report) -> str:
+def _informed_teacher(report: Report) -> str | None:
     more = [arm for arm in report.arms if arm.knows_more]
     if not more:
-        return ""
+        return None
     reached = number(more[0].metrics[report.metric].mean)
     return (
-        "; both answer from the end of training, as a student with user vectors must, and given the validation items "
-        f"too, the teacher has {label(report.metric)} {reached}"
+        "Teacher and student answer from the end of training, as a student with user vectors must; given the "
+        f"validation items too, the teacher has {label(report.metric)} {reached}."
     )
