@@ -74,7 +74,7 @@ def ours(cell: Cell) -> Ours:
     if cell.model == "bpr":
         settings = {
             "ml-100k": {"batch_size": 32768, "learning_rate": 0.04, "weight_decay": 0.3, "average": 0.93},
-            "ml-1m": {"batch_size": 65536, "learning_rate": 0.01, "weight_decay": 0.2, "average": 0.97},
+            "ml-1m": {"batch_size": 32768, "learning_rate": 0.01, "weight_decay": 0.2, "average": 0.99},
         }
         return Ours(
             MatrixFactorizationConfig(embedding_size=WIDTH, init_std=0.01 if cell.data == "ml-100k" else 0.05),
