@@ -14,9 +14,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from distilrec.report.numbers import count, interval, milliseconds, seconds, size
 
@@ -48,6 +48,7 @@ SHOWN = ("quickstart", "movielens_1m")
 
 Words = Mapping[str, Any]
 Result = Mapping[str, Any]
+Renderer: TypeAlias = Callable[[Mapping[str, Result], Words], str]
 
 
 def results_table(results: Mapping[str, Result], words: Words) -> str:
@@ -61,7 +62,47 @@ def results_table(results: Mapping[str, Result], words: Words) -> str:
     return "\n".join([*head, *rows, "", *notes]) + "\n"
 
 
-RENDERERS = {"results": results_table}
+def training_table(results: Mapping[str, Result], words: Words) -> str:
+    """How fast training is beside other libraries, and how good what each has trained."""
+    result = results.get("training")
+    if result is None:
+        return f"{words['none']}\n"
+    head = ["Model", "Data", "Beside", "Epoch", "Time to their best", "Our NDCG@10", "Theirs"]
+    rows = [head, ["---"] * len(head)]
+    for name, cell in result["detail"].items():
+        found, own = cell["figures"], cell["detail"].get(f"validation_{METRIC}", {})
+        speeds = [found.get(key) for key in ("epoch_speedup", "time_to_quality_speedup")]
+        quality = [found.get(f"{side}_test_{METRIC}", own.get(side)) for side in ("ours", "theirs")]
+        rows.append(
+            [
+                *name.split("."),
+                *("" if speed is None else f"× {speed:.3g}" for speed in speeds),
+                *("" if value is None else f"{value:.4f}" for value in quality),
+            ]
+        )
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
+def figures_table(name: str) -> Renderer:
+    """What a benchmark was asked for, number by number."""
+
+    def table(results: Mapping[str, Result], words: Words) -> str:
+        result = results.get(name)
+        if result is None:
+            return f"{words['none']}\n"
+        rows = [[f"`{key}`", f"{value:.3g}"] for key, value in result["figures"].items()]
+        lines = [_row(["Figure", "Value"]), _row(["---"] * 2), *map(_row, rows), "", *_measured(result, words)]
+        return "\n".join(lines) + "\n"
+
+    return table
+
+
+RENDERERS: dict[str, Renderer] = {
+    "results": results_table,
+    "training": training_table,
+    "evaluation": figures_table("evaluation"),
+    "scale": figures_table("scale"),
+}
 
 
 def updated(text: str, results: Mapping[str, Result], words: Words) -> str:
@@ -119,12 +160,21 @@ def _arm(result: Result, role: str, words: Words) -> list[str]:
 
 
 def _note(result: Result, words: Words) -> str:
-    revision, *changed = (result["commit"] or "?").split("-")  # with "-changed" where the files were
-    commit = "-".join([revision[:10], *changed])
-    about = {**result, "commit": commit, "date": result["date"][:10]}
-    text = f"{result['detail']['data']['name']}: {words['source'].format(**about)}"
+    text = f"{result['detail']['data']['name']}: {_source(result, words)}"
     total = result["figures"].get("seconds_total")
     return text if total is None else f"{text} {words['time'].format(time=seconds(total))}"
+
+
+def _measured(result: Result, words: Words) -> list[str]:
+    """Where and when: of the result itself, or of its parts where each was measured by itself."""
+    parts = [part for part in result["detail"].values() if isinstance(part, dict) and "command" in part]
+    return list(dict.fromkeys(_source({**part, "command": result["command"]}, words) for part in parts or [result]))
+
+
+def _source(result: Result, words: Words) -> str:
+    revision, *changed = (result["commit"] or "?").split("-")  # with "-changed" where the files were
+    commit = "-".join([revision[:10], *changed])
+    return str(words["source"].format(**{**result, "commit": commit, "date": result["date"][:10]}))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,23 @@ def test_the_table_by_hand() -> None:
     )
 
 
+def test_cells_of_the_training_benchmark_by_hand() -> None:
+    """A cell without a race has no time to quality, and that must not read as one of 0."""
+    about = {"command": "c", "commit": "abc", "date": "2026-01-02", "machine": "two cores"}
+    found = {"epoch_speedup": 2.5, "theirs_test_ndcg@10": 0.05}
+    training = {**about, "figures": {}, "detail": {"bpr.ml-100k.recbole": {**about, "figures": found, "detail": {}}}}
+    text = "<!-- begin:training -->\n<!-- end:training -->\n"
+    lines = updated(text, {"training": training}, ENGLISH).splitlines()
+    assert lines[3] == "| bpr | ml-100k | recbole | × 2.5 |  |  | 0.0500 |"
+    assert lines[5] == "Measured by `c` on two cores; commit abc, 2026-01-02."
+
+
+def test_figures_by_hand() -> None:
+    text = "<!-- begin:scale -->\n<!-- end:scale -->\n"
+    lines = updated(text, {"scale": {**RESULT, "figures": {"peak": 0.12345}}}, ENGLISH).splitlines()
+    assert lines[3] == "| `peak` | 0.123 |"
+
+
 def test_marks_in_prose_are_prose() -> None:
     text = "Regions lie between `<!-- begin:results -->` and\n`<!-- end:results -->`.\n"
     assert updated(text, {}, ENGLISH) == text
