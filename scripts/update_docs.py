@@ -167,7 +167,7 @@ def _note(result: Result, words: Words) -> str:
 
 def _measured(result: Result, words: Words) -> list[str]:
     """Where and when: of the result itself, or of its parts where each was measured by itself."""
-    parts = [part for part in result["detail"].values() if isinstance(part, dict) and "command" in part]
+    parts: list[Result] = [part for part in result["detail"].values() if isinstance(part, dict) and "command" in part]
     return list(dict.fromkeys(_source({**part, "command": result["command"]}, words) for part in parts or [result]))
 
 
