@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
+from distilrec import ranking
 from distilrec.errors import SoftLabelError
 from distilrec.scoring import Queries, Ragged
-from distilrec.soft_labels import _scoring, fit_temperature
+from distilrec.soft_labels import fit_temperature
 
 
 def asked(n: int) -> Queries:
@@ -45,7 +46,7 @@ def test_it_minimises_the_loss(table, queries, teacher, seen):
 def test_blocks_do_not_matter(table, monkeypatch):
     logits = torch.randn(100, 20, generator=torch.Generator().manual_seed(1))
     whole = fit_temperature(table(logits), asked(100), sampled_targets(logits))
-    monkeypatch.setattr(_scoring, "_MOST_QUERIES", 7)
+    monkeypatch.setattr(ranking, "MOST_QUERIES", 7)
     assert fit_temperature(table(logits), asked(100), sampled_targets(logits)) == pytest.approx(whole, rel=0.01)
 
 

@@ -13,14 +13,10 @@ from distilrec.soft_labels.checks import check_scores, check_states
 
 __all__ = ["answer", "answer_with_states", "blocks", "factors", "mask_seen"]
 
-# Models that read histories hold states for each query, beside its scores: small catalogues need a limit,
-# too.
-_MOST_QUERIES = 1024
-
 
 def blocks(start: int, stop: int, n_items: int) -> Iterator[slice]:
     """Slices of [start, stop) of as many queries as are scored at once."""
-    size = queries_at_once(n_items, _MOST_QUERIES)
+    size = queries_at_once(n_items)
     for begin in range(start, stop, size):
         yield slice(begin, min(begin + size, stop))
 
