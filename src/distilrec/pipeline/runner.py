@@ -50,7 +50,8 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
     jobs = jobs or available_cores()
     waiting = [task for task in tasks if not context.store.done(task.stage)]
     progress.begin(len(waiting), len(tasks) - len(waiting))
-    finished = {task.stage.key for task in tasks} - {task.stage.key for task in waiting}
+    run_at_all = {task.stage.key for task in tasks}
+    finished = run_at_all - {task.stage.key for task in waiting}
     started: dict[str, float] = {}
     with multiprocessing.get_context("spawn").Manager() as manager:
         messages: queue.Queue[Message] = manager.Queue()
@@ -64,7 +65,7 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
             running: dict[Future[str], Task] = {}
             try:
                 while waiting or running:
-                    for task in [t for t in waiting if _ready(t, tasks, finished)][: jobs - len(running)]:
+                    for task in [t for t in waiting if _ready(t, run_at_all, finished)][: jobs - len(running)]:
                         waiting.remove(task)
                         started[task.stage.key] = time.monotonic()
                         running[pool.submit(_execute, task)] = task
@@ -87,9 +88,8 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
                 raise
 
 
-def _ready(task: Task, tasks: Sequence[Task], finished: set[str]) -> bool:
+def _ready(task: Task, run_at_all: set[str], finished: set[str]) -> bool:
     """Whether all stages that the task depends on, and that are run at all, are done."""
-    run_at_all = {other.stage.key for other in tasks}
     return all(parent.key in finished or parent.key not in run_at_all for parent in task.stage.parents)
 
 

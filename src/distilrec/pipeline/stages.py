@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Stage:
     settings: Mapping[str, Any]
     parents: tuple[Stage, ...] = field(default=())
 
-    @property
+    @cached_property
     def key(self) -> str:
         """12 hex digits."""
         content = {"name": self.name, "settings": self.settings, "parents": [parent.key for parent in self.parents]}
