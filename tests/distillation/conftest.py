@@ -8,38 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from distilrec.data import LeaveLastOut, Split, clusters, final_queries, prefix_queries, split
 from distilrec.models import DotProductModel, HistoryEncoderConfig, MatrixFactorizationConfig, build
-from distilrec.scoring import Queries
 from distilrec.soft_labels import RecordConfig, SoftLabels, record
+from distilrec.testing import ClusterTeacher
 
 N_CLUSTERS = 4
-
-
-class Oracle:
-    """Knows each user's cluster: score 4 for its items, 0 for all others."""
-
-    scores_are_logits = True
-    width = N_CLUSTERS
-
-    def __init__(self, n_items: int) -> None:
-        self.n_items = n_items
-
-    def hidden(self, queries: Queries) -> Tensor:
-        clusters = torch.from_numpy(queries.users).long() % N_CLUSTERS
-        return 2 * torch.eye(N_CLUSTERS)[clusters]
-
-    def item_vectors(self) -> Tensor:
-        return 2 * torch.eye(N_CLUSTERS)[torch.arange(self.n_items) % N_CLUSTERS]
-
-    def item_bias(self) -> Tensor | None:
-        return None
-
-    def score(self, queries: Queries) -> Tensor:
-        return self.hidden(queries) @ self.item_vectors().T
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +47,7 @@ def labels(data: Split, tmp_path: Path) -> Callable[..., SoftLabels]:
         if queries is None:
             queries = prefix_queries(data.train, 4) if reads_histories else final_queries(data.train)
         return record(
-            Oracle(data.log.n_items),
+            ClusterTeacher(data.log.n_items, N_CLUSTERS),
             *queries,
             tmp_path / f"labels-{len(list(tmp_path.iterdir()))}",
             RecordConfig(**{"k": 12, "tail": 20, **settings}),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from distilrec.data import Batch, Interactions, Split, final_queries, prefix_queries, seen_at
+from distilrec.distillation.method import Setting, Step
+from distilrec.distillation.methods import KL, AnyMethod
 from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
@@ -34,14 +36,16 @@ LARGEST_DENSE = 20_000
 class DistillationConfig(BaseModel):
     """How true labels, soft labels and hidden states are mixed.
 
-    loss = (1 - alpha) * true labels + alpha * temperature^2 * soft labels + knowledge_weight * hidden states.
+    loss = (1 - alpha) * true labels + alpha * sum of weight * method + knowledge_weight * hidden states.
 
     alpha: in [0, 1]; 0 is the student alone. temperature: times the one that was fitted on validation when
     the teacher was recorded; one of those on the recording's grid. knowledge_weight: lambda; above 0 the
     store must hold hidden states. tail: what stands for the items that the teacher didn't list: `mass`, all of them
     together as one class, with the student's softmax over all items but those that the recording left out, as is the
     teacher's; `sampled`, the store's sample of them, with a softmax over listed and sampled items only, which is also
-    the cheaper one for large catalogues.
+    the cheaper one for large catalogues. methods: how the student learns from the
+    teacher, of `distilrec.distillation.methods`, each with a weight; by default `kl` alone, temperature^2 times the
+    divergence from the soft labels. `temperature` and `tail` are those of `kl`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +54,14 @@ class DistillationConfig(BaseModel):
     temperature: float = Field(default=1.0, gt=0)
     knowledge_weight: float = Field(default=0.0, ge=0)
     tail: Literal["mass", "sampled"] = "mass"
+    methods: tuple[AnyMethod, ...] = Field(default=(KL(),), min_length=1)
+
+    @model_validator(mode="after")
+    def _methods_differ(self) -> Self:
+        names = [method.name for method in self.methods]
+        if len(set(names)) < len(names):
+            raise ValueError(f"methods: each may be given once; given {', '.join(names)}")
+        return self
 
 
 def distil(
@@ -76,6 +88,12 @@ def distil(
     modules = nn.ModuleDict({"student": student})
     if config.knowledge_weight:
         modules["projection"] = _projection(student, labels, seed)
+    if config.alpha:
+        setting = Setting(student, split.train, labels, seed)
+        for method in config.methods:
+            method.check(setting)
+        terms = {method.name: method.term(setting) for method in config.methods}
+        modules["methods"] = nn.ModuleDict({name: term for name, term in terms.items() if term is not None})
     if config.alpha or config.knowledge_weight:
         _check_queries(student, split.train, labels)
     objective = _Objective(student, split.train, labels, config, supervision, modules)
@@ -88,7 +106,7 @@ def distil(
         config=training,
         seed=seed,
         checkpoint=checkpoint,
-        on_epoch=on_epoch,
+        on_epoch=objective.after(on_epoch),
     )
 
 
@@ -130,7 +148,10 @@ class _Objective:
     ) -> None:
         self.student, self.log, self.labels = student, log, labels
         self.config, self.supervision = config, supervision
-        self.projection = dict(modules.items()).get("projection")
+        parts = dict(modules.items())
+        self.projection = parts.get("projection")
+        self.terms = dict(parts["methods"].named_children()) if "methods" in parts else {}
+        self.epoch = 1
         self.known = labels.manifest.n_items  # what comes after was unknown to the teacher
         if self.known > student.n_items:
             raise SoftLabelError(
@@ -138,21 +159,41 @@ class _Objective:
                 "record the teacher on the student's catalogue"
             )
 
+    def after(self, on_epoch: Callable[[Epoch], None] | None) -> Callable[[Epoch], None]:
+        """`on_epoch`, and the count of epochs goes on, through those before an interruption, too."""
+
+        def report(epoch: Epoch) -> None:
+            self.epoch = epoch.number + 1
+            if on_epoch is not None:
+                on_epoch(epoch)
+
+        return report
+
     def loss(self, batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
         """The total and its parts."""
         hidden = self.student.encode(batch)
         rows = self.labels.rows(batch.query_ids)
         soft = self.labels.batch(rows).to(hidden.device)
         parts = self._over_all_items(batch, hidden, soft, rows, rng)
-        if self.config.alpha and not self.dense:
+        if self.soft_weight and not self.dense:
             parts["distillation"] = self._over_candidates(hidden, soft)
         if self.projection is not None:
             assert soft.hidden is not None  # _projection has seen that the store holds them
             parts["knowledge"] = self.config.knowledge_weight * knowledge(
                 self.projection(hidden), soft.hidden, soft.recorded.float()
             )
+        step = Step(self.student, self.labels, batch, hidden, rows, soft, self.epoch, rng)
+        for method in self.config.methods:
+            weight = self.config.alpha * method.weight_at(self.epoch)
+            if weight and method.name in self.terms:
+                parts[method.name] = weight * self.terms[method.name](step)
         parts["loss"] = torch.stack(list(parts.values())).sum()
         return parts
+
+    @property
+    def soft_weight(self) -> float:
+        """Of the divergence from the soft labels, in this epoch."""
+        return self.config.alpha * sum(m.weight_at(self.epoch) for m in self.config.methods if isinstance(m, KL))
 
     @property
     def dense(self) -> bool:
@@ -163,19 +204,21 @@ class _Objective:
         self, batch: Batch, hidden: Tensor, soft: SoftBatch, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """True labels, and soft labels where `dense`, over logits that are made once for both."""
-        alpha, terms, parts = self.config.alpha, list[LogitsTerm](), dict[str, Tensor]()
+        alpha, soft_weight = self.config.alpha, self.soft_weight
+        terms: list[LogitsTerm] = []
+        parts: dict[str, Tensor] = {}
         if alpha < 1:
             if self.supervision.loss == "softmax":
                 terms += softmax_terms(self.student, batch, self.supervision, 1 - alpha)
             else:
                 parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
-        if alpha > 0 and self.dense:
+        if soft_weight > 0 and self.dense:
             terms.append(self._mass_term(soft, rows) if self.config.tail == "mass" else self._sampled_term(soft))
         if alpha > 0 and self.known < self.student.n_items:
             terms.append(self._new_items_term(batch))
         if terms:
             both = over_all_items(hidden, self.student.item_vectors(), self.student.item_bias(), terms)
-            parts["distillation" if alpha > 0 and self.dense else "labels"] = both
+            parts["distillation" if soft_weight > 0 and self.dense else "labels"] = both
         return parts
 
     def _mass_term(self, soft: SoftBatch, recorded: NDArray[np.int64]) -> LogitsTerm:
@@ -185,7 +228,7 @@ class _Objective:
         """
         tau = self.config.temperature
         absolute = tau * self.labels.temperature
-        share = self.config.alpha * tau**2 / max(int(soft.recorded.sum()), 1)
+        share = self.soft_weight * tau**2 / max(int(soft.recorded.sum()), 1)
         log_p = soft.scores / absolute - soft.log_sum_exp_at(absolute).unsqueeze(1)
         weights = share * log_p.exp().masked_fill(~soft.mask, 0.0)  # (P, K)
         tail = (share * soft.mask.any(1) - weights.sum(1)).clamp(min=0)
@@ -239,7 +282,7 @@ class _Objective:
         items, teacher, mask, probability = soft.candidates()
         log_weight = torch.where(mask, -probability.log(), -torch.inf)
         log_p = (teacher / (tau * self.labels.temperature) + log_weight).log_softmax(1)
-        share = self.config.alpha * tau / max(int(soft.recorded.sum()), 1)
+        share = self.soft_weight * tau / max(int(soft.recorded.sum()), 1)
 
         def term(logits: Tensor, part: slice) -> Tensor:
             listed, kept = items[part], mask[part]
@@ -257,7 +300,7 @@ class _Objective:
         items, teacher, mask, probability = soft.candidates()
         scores = (embedding(items, self.student.item_vectors()) @ hidden.unsqueeze(2)).squeeze(2)
         bias = self.student.item_bias()
-        return self.config.alpha * sampled_soft_label_kl(
+        return self.soft_weight * sampled_soft_label_kl(
             scores if bias is None else scores + bias[items],
             teacher / self.labels.temperature,
             mask,

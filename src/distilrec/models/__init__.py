@@ -11,6 +11,7 @@ from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfi
 from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
 from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
+from distilrec.models.pairs import look_up, pair_scores
 from distilrec.models.popularity import Popularity, PopularityConfig
 from distilrec.models.registry import AnyModelConfig, build, reads_histories
 from distilrec.models.sasrec import SASRec, SASRecConfig
@@ -49,6 +50,8 @@ __all__ = [
     "build",
     "fit",
     "load_model",
+    "look_up",
+    "pair_scores",
     "quantize_",
     "reads_histories",
     "save_model",

@@ -1,0 +1,181 @@
+"""What a distillation method is: settings that make a term of the student's loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from distilrec.data import Batch, Interactions
+from distilrec.errors import SoftLabelError
+from distilrec.models import DotProductModel, look_up, pair_scores
+from distilrec.rng import child_seed
+from distilrec.soft_labels import SoftBatch, SoftLabels
+
+__all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Term"]
+
+Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users"]
+
+_CURES: dict[Need, str] = {
+    "lists": "record a longer list with `record: {k: ...}`",
+    "scores": "record the teacher with `record: {kind: factored}`, or `full` for a small catalogue",
+    "hidden": "record the teacher with `record: {hidden: true}`, if it has hidden states",
+    "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
+    "users": "distil into a model that looks users up, such as matrix_factorization",
+}
+
+
+class Schedule(BaseModel):
+    """A factor on a method's weight: `first` until epoch `begin`, and from there in `epochs` equal steps to `last`.
+
+    Epochs count from 1.
+
+    >>> [Schedule(first=0, last=1, begin=1, epochs=2).at(epoch) for epoch in (1, 2, 3, 4)]
+    [0.0, 0.5, 1.0, 1.0]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: float = Field(default=0.0, ge=0)
+    last: float = Field(default=1.0, ge=0)
+    begin: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=1)
+
+    def at(self, epoch: int) -> float:
+        """The factor in this epoch."""
+        done = min(max((epoch - self.begin) / self.epochs, 0.0), 1.0)
+        return self.first + done * (self.last - self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a method is set up for: the student to train, its training log, the teacher's store, and a seed."""
+
+    student: DotProductModel
+    log: Interactions
+    labels: SoftLabels
+    seed: int
+
+    def module(self, name: str, make: type[nn.Module], *sizes: int, **options: Any) -> nn.Module:
+        """A module whose first weights follow from the setting's seed and `name` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(child_seed(self.seed, name))
+            return make(*sizes, **options)
+
+
+@dataclass(eq=False)
+class Step:
+    """One training step, as a method's term sees it.
+
+    batch: P queries and their targets. hidden: (P, D), the student's states of the queries, with gradients. rows:
+    (P,) int64, of each query in the store, -1 where it isn't recorded. soft: what the store says of them. epoch: from
+    1. rng: for whatever the term draws.
+    """
+
+    student: DotProductModel
+    labels: SoftLabels
+    batch: Batch
+    hidden: Tensor
+    rows: NDArray[np.int64]
+    soft: SoftBatch
+    epoch: int
+    rng: np.random.Generator
+
+    @cached_property
+    def item_vectors(self) -> Tensor:
+        """(N, D): the student's item vectors, with gradients."""
+        return self.student.item_vectors()
+
+    @cached_property
+    def items(self) -> Tensor:
+        """(I,) int64, ascending: the items that the batch is to find and the teacher knows, each once."""
+        items = np.unique(self.batch.items)
+        return self.student.tensor(items[items < self.labels.manifest.n_items])
+
+    def scores(self, items: Tensor) -> Tensor:
+        """(P, C): the student's scores of items (P, C) int64, with gradients."""
+        rows = torch.arange(len(items), device=items.device)
+        scores = pair_scores(self.hidden, self.item_vectors, rows, items)
+        bias = self.student.item_bias()
+        return scores if bias is None else scores + look_up(bias, items)
+
+    def teacher_scores(self, items: Tensor) -> Tensor:
+        """(P, C): the teacher's scores of items (P, C) int64; 0 for queries that weren't recorded. Needs "scores"."""
+        known = self.rows >= 0
+        found = torch.zeros(items.shape, device=items.device)
+        scores = self.labels.scores(self.rows[known], items.cpu().numpy()[known])
+        found[torch.from_numpy(known).to(items.device)] = scores.to(items.device)
+        return found
+
+
+class Term(nn.Module, ABC):
+    """A method's share of the loss. It may hold weights of its own, which training needs and serving doesn't.
+
+    What it must remember between epochs is a buffer, so that an interrupted training goes on to the same bytes.
+    """
+
+    @abstractmethod
+    def forward(self, step: Step) -> Tensor:
+        """A scalar: a mean over queries, items or pairs, so that the weight carries over between batch sizes."""
+
+
+class Method(BaseModel, ABC):
+    """Settings of a distillation method; its own class adds fields and a `method` name.
+
+    weight: lambda, of the method's term in the student's loss. schedule: a factor on it, by epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    needs: ClassVar[tuple[Need, ...]] = ()
+
+    weight: float = Field(default=1.0, ge=0)
+    schedule: Schedule | None = None
+
+    @property
+    def name(self) -> str:
+        """As in recipes."""
+        return str(getattr(self, "method", type(self).__name__))
+
+    @property
+    def listed(self) -> int:
+        """How many items of the teacher's list the method reads, at least."""
+        return 1
+
+    @abstractmethod
+    def term(self, setting: Setting) -> Term | None:
+        """The term of the loss for a student and a store; None where the training loop has it built in."""
+
+    def weight_at(self, epoch: int) -> float:
+        """The weight in this epoch, counted from 1."""
+        return self.weight * (1.0 if self.schedule is None else self.schedule.at(epoch))
+
+    def check(self, setting: Setting) -> None:
+        """Raise SoftLabelError when store or student lack what the method needs."""
+        manifest = setting.labels.manifest
+        k = manifest.n_items if manifest.kind == "full" else manifest.k
+        lacks: dict[Need, bool] = {
+            "lists": k < min(self.listed, manifest.n_items),
+            "scores": manifest.kind == "topk",
+            "hidden": manifest.width is None,
+            "item_vectors": manifest.kind != "factored",
+            "users": setting.student.reads_histories,
+        }
+        wanted: dict[Need, str] = {
+            "lists": f"lists of {self.listed} items (the store's have {k})",
+            "scores": "the teacher's score of any item",
+            "hidden": "the teacher's hidden states",
+            "item_vectors": "the teacher's item vectors",
+            "users": "a student that looks users up",
+        }
+        for need in ("lists", *self.needs):
+            if lacks[need]:
+                raise SoftLabelError(
+                    f"{setting.labels.path}: the method {self.name!r} needs {wanted[need]}; {_CURES[need]}"
+                )

@@ -1,0 +1,14 @@
+"""Distillation methods, one file each: settings that recipes name, and the term of the loss that they make."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from distilrec.distillation.methods.kl import KL
+from distilrec.distillation.methods.rrd import RRD
+
+__all__ = ["KL", "RRD", "AnyMethod"]
+
+AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]

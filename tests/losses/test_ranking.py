@@ -1,0 +1,73 @@
+import math
+from itertools import permutations
+
+import pytest
+import torch
+
+from distilrec.losses import plackett_luce
+from distilrec.testing import LossContract
+
+
+class TestPlackettLuce(LossContract):
+    loss = staticmethod(plackett_luce)
+
+
+class TestPlackettLuceOfThree(LossContract):
+    @staticmethod
+    def loss(student, teacher, mask):
+        return plackett_luce(student, teacher, mask, listed=3)
+
+
+def test_by_hand():
+    """The teacher lists the third item, then the first; the second comes below. exp s = 2, 1, 5."""
+    student = torch.tensor([[2.0, 1.0, 5.0]]).log()
+    teacher, mask = torch.tensor([[0.5, 0.1, 0.9]]), torch.ones(1, 3, dtype=torch.bool)
+    loss = plackett_luce(student, teacher, mask, listed=2, reduction="sum")
+    assert loss.item() == pytest.approx(-math.log(5 / 8) - math.log(2 / 3))
+    assert plackett_luce(student, teacher, mask, listed=2).item() == pytest.approx(loss.item() / 2)
+
+
+def test_probabilities_of_all_orders_add_up_to_one():
+    """A normaliser that counts a place too many or too few gives a loss all the same."""
+    student = torch.tensor([[0.3, -1.0, 2.0, 0.7]], dtype=torch.float64)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    total = 0.0
+    for order in permutations(range(4)):
+        teacher = torch.empty(1, 4, dtype=torch.float64)
+        teacher[0, list(order)] = torch.arange(4.0, 0, -1, dtype=torch.float64)
+        total += math.exp(-plackett_luce(student, teacher, mask, reduction="sum").item())
+    assert total == pytest.approx(1)
+
+
+def test_a_constant_changes_nothing():
+    student = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    teacher, mask = student.flip(1), torch.ones(3, 8, dtype=torch.bool)
+    shifted = plackett_luce(student + torch.tensor([[5.0], [-3.0], [100.0]]), teacher, mask, listed=4)
+    torch.testing.assert_close(shifted, plackett_luce(student, teacher, mask, listed=4), rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_raises_the_list_and_lowers_the_rest():
+    student = torch.zeros(1, 5, requires_grad=True)
+    teacher = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    plackett_luce(student, teacher, torch.ones(1, 5, dtype=torch.bool), listed=1).backward()
+    assert student.grad.tolist() == [pytest.approx([-0.8, 0.2, 0.2, 0.2, 0.2])]
+    assert torch.autograd.gradcheck(
+        lambda s: plackett_luce(s, teacher.double(), torch.ones(1, 5, dtype=torch.bool), listed=3),
+        torch.randn(1, 5, dtype=torch.float64, requires_grad=True),
+    )
+
+
+def test_weights_weigh_rows():
+    student, teacher = torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    loss = plackett_luce(student, teacher, torch.ones(2, 2, dtype=torch.bool), weights=torch.tensor([1.0, 0.0]))
+    assert loss.item() == pytest.approx(math.log(2) / 2)
+
+
+def test_wrong_settings_are_refused():
+    scores, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="listed of at least 1"):
+        plackett_luce(scores, scores, mask, listed=0)
+    with pytest.raises(ValueError, match="reduction"):
+        plackett_luce(scores, scores, mask, reduction="median")
+    with pytest.raises(ValueError, match="weights"):
+        plackett_luce(scores, scores, mask, weights=torch.ones(2))
