@@ -11,6 +11,7 @@ With --check nothing is written, and a file that would change makes the exit sta
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from distilrec.distillation import METHODS
 from distilrec.report.numbers import count, interval, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,8 +99,18 @@ def figures_table(name: str) -> Renderer:
     return table
 
 
+def methods_table(results: Mapping[str, Result], words: Words) -> str:
+    """Every distillation method, in a sentence, and what it needs."""
+    rows = [_row(["Method", "What it moves", "Needs"]), _row(["---"] * 3)]
+    for name, method in sorted(METHODS.items()):
+        said = inspect.cleandoc(method.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+        rows.append(_row([f"`{name}`", said, ", ".join(need.replace("_", " ") for need in method.needs)]))
+    return "\n".join(rows) + "\n"
+
+
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
+    "methods": methods_table,
     "training": training_table,
     "evaluation": figures_table("evaluation"),
     "scale": figures_table("scale"),

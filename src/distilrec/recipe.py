@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
 import yaml
@@ -13,7 +13,7 @@ from distilrec.data import NAMED_SETS, DataConfig, Prepared
 from distilrec.distillation import DistillationConfig, check_pair
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
-from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, reads_histories
 from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
@@ -30,6 +30,8 @@ Control: TypeAlias = Literal[
     "top-10 as positives",
     "truncated teacher",
 ]
+
+ArmName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
 
 
 class _Part(BaseModel):
@@ -133,6 +135,7 @@ class Chosen(_Part):
 class Recipe(_Part):
     """All settings of a run.
 
+    compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
     since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
     are continued, and drift is reported; `data` is the whole log of today.
     """
@@ -147,8 +150,9 @@ class Recipe(_Part):
     alone: Alone = Alone()
     distilled: Distilled = Distilled()
     joint: Joint | None = None
+    compared: dict[ArmName, Distilled] = {}
     evaluation: Evaluation = Evaluation()
-    tuned: dict[Literal["student alone", "distilled student"], Chosen] = {}
+    tuned: dict[str, Chosen] = {}
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -165,15 +169,34 @@ class Recipe(_Part):
         model = self.student.model
         if "dropout" not in type(model).model_fields and not (self.alone.dropout is self.distilled.dropout is None):
             raise ValueError(f"a {model.model} has no dropout; take it out of alone and distilled")
-        tau, grid = self.distilled.distillation.temperature, self.record.temperatures
-        needed = {tau, 1.0} if "top-10 as positives" in self.evaluation.controls else {tau}
-        if not needed <= set(grid):
-            raise ValueError(f"record.temperatures {grid} must hold {sorted(needed)}, which distillation asks for")
-        if self.distilled.distillation.knowledge_weight and not self.record.hidden:
-            raise ValueError("distilled.distillation.knowledge_weight needs record.hidden: true")
+        for name, settings in {"distilled": self.distilled, **self.compared}.items():
+            self._check_distilled(name, settings)
+        if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
+            raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
         if self.record.hidden and (len(self.teacher) > 1 or not isinstance(self.teacher[0].model, VectorConfig)):
             raise ValueError("record.hidden needs a teacher of one member that has vectors; an ensemble has no states")
         return self
+
+    def _check_distilled(self, name: str, settings: Distilled) -> None:
+        config, record = settings.distillation, self.record
+        if config.temperature not in record.temperatures:
+            raise ValueError(f"{name}: record.temperatures {record.temperatures} lacks {config.temperature:g}")
+        if config.knowledge_weight and not record.hidden:
+            raise ValueError(f"{name}: distillation.knowledge_weight needs record.hidden: true")
+        lacking = self.lacking(settings)
+        if lacking is not None:
+            raise ValueError(f"{name}: {lacking}")
+
+    def lacking(self, settings: Distilled) -> str | None:
+        """What the methods of these settings miss in what the recipe records, and in its student; None if nothing."""
+        record, mixed = self.record, settings.distillation
+        hidden, histories = record.hidden or record.kind == "factored", reads_histories(self.student.model)
+        for method in mixed.methods if mixed.alpha else ():
+            k = method.listed if record.kind == "full" else record.k
+            found = method.lacking(kind=record.kind, k=k, hidden=hidden, reads_histories=histories)
+            if found is not None:
+                return found
+        return None
 
     def with_student(self, **settings: Any) -> Recipe:
         """The same with a student of other settings: `precision`, or those of its model. Raises RecipeError."""
@@ -243,9 +266,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _with_tags(short: Any, full: Any) -> Any:
-    """Put the keys back that say which model or kind of split is meant: they are defaults of their own classes."""
+    """Put the keys back that say which model, split or method is meant: they are defaults of their own classes."""
     if isinstance(short, dict):
-        tags = {key: full[key] for key in ("model", "kind") if isinstance(full.get(key), str)}
+        tags = {key: full[key] for key in ("model", "kind", "method") if isinstance(full.get(key), str)}
         return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
     if isinstance(short, list):
         return [_with_tags(*pair) for pair in zip(short, full, strict=True)]

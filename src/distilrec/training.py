@@ -33,6 +33,7 @@ CHECKPOINT_SECONDS = 20.0
 class TrainingConfig(BaseModel):
     """How long and how fast to train; the same fields for teachers, students and joint training.
 
+    metric: what validation measures, and training stops by; a name such as `ndcg@10`.
     epochs: most passes over the data. patience: stop after so many validations without a better one.
     evaluate_every: epochs between validations. learning_rate, weight_decay: of AdamW.
     batch_size: users, windows or interactions per step, whichever the model's batches are made of.
@@ -44,6 +45,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    metric: str = "ndcg@10"
     epochs: int = Field(default=100, ge=1)
     patience: int = Field(default=10, ge=1)
     evaluate_every: int = Field(default=1, ge=1)

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from distilrec.cli import data, run, tools  # noqa: F401  they register their commands
+from distilrec.cli import bench, data, run, tools  # noqa: F401  they register their commands
 from distilrec.cli.app import app
 from distilrec.recipe import read_recipe
 

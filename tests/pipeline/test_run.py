@@ -13,9 +13,21 @@ import torch
 from distilrec.bundle import Bundle
 from distilrec.data import cycles
 from distilrec.errors import ArtefactError, DataError, RecipeError
-from distilrec.pipeline import Limits, explain, find_smallest, forecast_labels, report_again, run, run_part, tune
+from distilrec.pipeline import (
+    Limits,
+    bench_methods,
+    explain,
+    find_smallest,
+    forecast_labels,
+    report_again,
+    run,
+    run_part,
+    tune,
+)
 from distilrec.recipe import Recipe, write_recipe
-from distilrec.report import Report
+from distilrec.report import Report, leaderboard
+
+ARMS = ("student alone", "distilled student", "rrd+kl")
 
 
 class Counter:
@@ -49,6 +61,12 @@ def content(source: Path) -> dict[str, Any]:
         "student": {"model": {"model": "history_encoder", "embedding_size": 4, "history_length": 8}},
         "alone": {"training": training},
         "distilled": {"training": training, "distillation": {"alpha": 0.9, "temperature": 2.0, "tail": "sampled"}},
+        "compared": {
+            "rrd+kl": {
+                "training": training,
+                "distillation": {"methods": [{"method": "kl"}, {"method": "rrd", "pool": 5, "interesting": 3}]},
+            }
+        },
         "joint": {"training": training, "distillation": {"alpha": 0.5}},
         "evaluation": {
             "metrics": ["ndcg@10", "recall@5", "auc"],
@@ -88,7 +106,7 @@ def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, li
     out, report, _ = finished
     names = [arm.name for arm in report.arms]
     assert names[:3] == ["teacher", "student alone", "distilled student"]
-    assert len(names) == 3 + 1 + 2 + 8
+    assert len(names) == 3 + 1 + 1 + 2 + 8
     assert Report.from_json((out / "report.json").read_bytes()) == report
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     assert {point.role for point in report.pareto} == {"teacher", "student_alone", "distilled_student"}
@@ -118,6 +136,22 @@ def test_joint_training_stands_beside_the_recorded_one(finished: tuple[Path, Rep
     assert report.between("distilled student", arm.name) is not None
     assert arm.name in {point.name for point in report.pareto}
     assert all(set(curve.losses) == {"student", "teacher"} for curve in report.curves if curve.arm == arm.name)
+
+
+def test_other_methods_stand_beside_soft_labels_and_the_student_alone(finished: tuple[Path, Report, list[str]]) -> None:
+    """A method that is compared with one of the two only may owe its place to the other."""
+    _, report, _ = finished
+    arm = next(arm for arm in report.arms if arm.name == "rrd+kl")
+    assert (arm.role, arm.method, arm.seeds) == ("distilled_student", "rrd+kl", [0, 1])
+    assert report.between("rrd+kl", "student alone") is not None
+    assert report.between("distilled student", "rrd+kl") is not None
+    curve = next(curve for curve in report.curves if curve.arm == "rrd+kl")
+    assert {"rrd", "distillation"} <= set(curve.losses)
+    rows = leaderboard(report)
+    assert [row.role for row in rows[:4]] == ["teacher"] * 3 + ["student_alone"]
+    assert len(rows) == len(report.arms)
+    row = next(row for row in rows if row.arm == "rrd+kl")
+    assert row.over_alone == pytest.approx(row.quality - rows[3].quality)
 
 
 def test_what_is_done_is_not_done_again(source: Path, finished: tuple[Path, Report, list[str]]) -> None:
@@ -198,15 +232,32 @@ def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_pa
     tune(recipe, tmp_path, 1, jobs=1, progress=Counter())
     counter = Counter()
     tuned = tune(recipe, tmp_path, 2, jobs=1, progress=counter)
-    assert [name for name in counter.ended if "trial" in name] == [
-        "student alone trial 1",
-        "distilled student trial 1",
-    ]
-    assert {arm: chosen.trials for arm, chosen in tuned.tuned.items()} == {"student alone": 2, "distilled student": 2}
+    assert [name for name in counter.ended if "trial" in name] == [f"{arm} trial 1" for arm in ARMS]
+    assert {arm: chosen.trials for arm, chosen in tuned.tuned.items()} == dict.fromkeys(ARMS, 2)
+    assert tuned.compared["rrd+kl"].distillation.methods[1].weight == tuned.tuned["rrd+kl"].settings["rrd.weight"]
     chosen = tuned.tuned["distilled student"].settings
     assert tuned.distilled.training.learning_rate == chosen["learning_rate"]
     assert tuned.distilled.distillation.alpha == chosen["alpha"]
     assert tuned.alone.dropout == tuned.tuned["student alone"].settings["dropout"]
+
+
+def test_methods_are_compared_on_equal_terms(source: Path, tmp_path: Path) -> None:
+    """Prevents a budget that differs between arms, and a teacher that is trained anew for each width."""
+    settings = content(source)
+    del settings["joint"]
+    settings["compared"] = {"rrd": settings["compared"]["rrd+kl"]}
+    settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
+    recipe, counter = Recipe.model_validate(settings), Counter()
+    reports = bench_methods(recipe, tmp_path, ["rrd"], trials=0, widths=[2, 4], jobs=1, progress=counter)
+    assert list(reports) == [2, 4]
+    assert counter.ended.count("teacher") == counter.ended.count("soft labels") == 1
+    tuned = bench_methods(recipe, tmp_path, ["kl", "rrd"], trials=1, widths=[2], jobs=1, progress=counter)[2]
+    assert {row.arm: row.trials for row in tuned.tuning} == {"student alone": 1, "distilled student": 1, "rrd": 1}
+    assert (tmp_path / "width-4" / "report.html").is_file()
+    with pytest.raises(RecipeError, match="No method is called 'rdd'; there are"):
+        bench_methods(recipe, tmp_path, ["rdd"], progress=counter)
+    with pytest.raises(RecipeError, match=r"'rrd' needs lists of 100 items, not 5"):
+        bench_methods(recipe.model_copy(update={"compared": {}}), tmp_path, ["rrd"], progress=counter)
 
 
 def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None:
@@ -231,7 +282,7 @@ def test_the_global_generators_are_left_alone(source: Path, tmp_path: Path) -> N
 def test_a_student_with_user_vectors_is_compared_at_equal_knowledge(source: Path, tmp_path: Path) -> None:
     """Otherwise the teacher is credited with items of the test users that the student was never shown."""
     settings = content(source)
-    del settings["joint"]
+    del settings["joint"], settings["compared"]
     settings["student"] = {"model": {"model": "matrix_factorization", "embedding_size": 4}}
     settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
     report = run(Recipe.model_validate(settings), tmp_path / "run", jobs=1, progress=Counter())

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; an expected error is one sentence and exit code 1."""
-    from distilrec.cli import data, run, tools  # noqa: F401  each registers its commands
+    from distilrec.cli import bench, data, run, tools  # noqa: F401  each registers its commands
 
     try:
         app()

@@ -136,11 +136,11 @@ def report(run_folder: Annotated[Path, typer.Argument(help="A finished run.")], 
 def tune(
     recipe: RecipePath,
     out: Out,
-    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials for each of the two arms.")] = 20,
+    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials for each arm.")] = 20,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Search the settings of the student alone and of the distilled student, with the same number of trials for both.
+    """Search the settings of the student alone and of each way to distil it, with the same number of trials for all.
 
     Only validation quality counts. Trials are kept in OUT/tuning.db, and an interrupted search goes on. The recipe with
     the chosen settings is written to OUT/tuned.yaml; look at it and put it in the place of yours.

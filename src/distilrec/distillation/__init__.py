@@ -2,6 +2,18 @@
 
 from distilrec.distillation.controls import HardPositives, ShuffledLabels
 from distilrec.distillation.joint import check_pair, distil_jointly
+from distilrec.distillation.method import Method
+from distilrec.distillation.methods import KL, METHODS
 from distilrec.distillation.offline import DistillationConfig, distil
 
-__all__ = ["DistillationConfig", "HardPositives", "ShuffledLabels", "check_pair", "distil", "distil_jointly"]
+__all__ = [
+    "KL",
+    "METHODS",
+    "DistillationConfig",
+    "HardPositives",
+    "Method",
+    "ShuffledLabels",
+    "check_pair",
+    "distil",
+    "distil_jointly",
+]

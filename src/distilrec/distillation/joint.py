@@ -79,7 +79,7 @@ def distil_jointly(
         modules,
         batches=batches.epoch,
         loss=loss,
-        validate=validator(student, split),
+        validate=validator(student, split, training.metric),
         config=training,
         seed=seed,
         checkpoint=checkpoint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -17,7 +18,7 @@ from distilrec.data import Batch, Interactions
 from distilrec.errors import SoftLabelError
 from distilrec.models import DotProductModel, look_up, pair_scores
 from distilrec.rng import child_seed
-from distilrec.soft_labels import SoftBatch, SoftLabels
+from distilrec.soft_labels import Kind, SoftBatch, SoftLabels
 
 __all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Term"]
 
@@ -130,10 +131,12 @@ class Method(BaseModel, ABC):
     """Settings of a distillation method; its own class adds fields and a `method` name.
 
     weight: lambda, of the method's term in the student's loss. schedule: a factor on it, by epoch.
+    A class also says what it `needs`, and which `choices` for its fields a search should try, beside the weight.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     needs: ClassVar[tuple[Need, ...]] = ()
+    choices: ClassVar[Mapping[str, tuple[float, ...]]] = {}
 
     weight: float = Field(default=1.0, ge=0)
     schedule: Schedule | None = None
@@ -156,19 +159,17 @@ class Method(BaseModel, ABC):
         """The weight in this epoch, counted from 1."""
         return self.weight * (1.0 if self.schedule is None else self.schedule.at(epoch))
 
-    def check(self, setting: Setting) -> None:
-        """Raise SoftLabelError when store or student lack what the method needs."""
-        manifest = setting.labels.manifest
-        k = manifest.n_items if manifest.kind == "full" else manifest.k
+    def lacking(self, *, kind: Kind, k: int, hidden: bool, reads_histories: bool) -> str | None:
+        """What the method misses in a store of this kind with lists of `k`, and for such a student; None if nothing."""
         lacks: dict[Need, bool] = {
-            "lists": k < min(self.listed, manifest.n_items),
-            "scores": manifest.kind == "topk",
-            "hidden": manifest.width is None,
-            "item_vectors": manifest.kind != "factored",
-            "users": setting.student.reads_histories,
+            "lists": k < self.listed,
+            "scores": kind == "topk",
+            "hidden": not hidden,
+            "item_vectors": kind != "factored",
+            "users": reads_histories,
         }
         wanted: dict[Need, str] = {
-            "lists": f"lists of {self.listed} items (the store's have {k})",
+            "lists": f"lists of {self.listed} items, not {k}",
             "scores": "the teacher's score of any item",
             "hidden": "the teacher's hidden states",
             "item_vectors": "the teacher's item vectors",
@@ -176,6 +177,17 @@ class Method(BaseModel, ABC):
         }
         for need in ("lists", *self.needs):
             if lacks[need]:
-                raise SoftLabelError(
-                    f"{setting.labels.path}: the method {self.name!r} needs {wanted[need]}; {_CURES[need]}"
-                )
+                return f"the method {self.name!r} needs {wanted[need]}; {_CURES[need]}"
+        return None
+
+    def check(self, setting: Setting) -> None:
+        """Raise SoftLabelError when store or student lack what the method needs."""
+        manifest = setting.labels.manifest
+        lacking = self.lacking(
+            kind=manifest.kind,
+            k=self.listed if manifest.k == manifest.n_items else manifest.k,  # a list can't be longer
+            hidden=manifest.width is not None,
+            reads_histories=setting.student.reads_histories,
+        )
+        if lacking is not None:
+            raise SoftLabelError(f"{setting.labels.path}: {lacking}")

@@ -102,7 +102,7 @@ def distil(
         modules,
         batches=batches.epoch,
         loss=objective.loss,
-        validate=validator(student, split),
+        validate=validator(student, split, training.metric),
         config=training,
         seed=seed,
         checkpoint=checkpoint,

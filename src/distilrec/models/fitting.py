@@ -40,7 +40,7 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train `model` on the split's training part until its validation NDCG@10 stops improving.
+    """Train `model` on the split's training part until its validation quality, by `training.metric`, stops improving.
 
     disliked: explicit negative feedback of the training part. The other arguments are `train`'s.
     """
@@ -49,7 +49,7 @@ def fit(
         model,
         batches=batches.epoch,
         loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
-        validate=validator(model, split),
+        validate=validator(model, split, training.metric),
         config=training,
         seed=seed,
         checkpoint=checkpoint,
@@ -57,13 +57,15 @@ def fit(
     )
 
 
-def validator(model: DotProductModel, split: Split, limit: int = 20_000) -> Callable[[], float]:
-    """NDCG@10 on the validation queries, or on `limit` of them drawn once."""
+def validator(
+    model: DotProductModel, split: Split, metric: str = "ndcg@10", limit: int = 20_000
+) -> Callable[[], float]:
+    """The metric's mean over the validation queries, or over `limit` of them drawn once."""
     queries, targets = split.queries("validation")
     if len(queries) > limit:
         chosen = np.sort(generator(0, "validation").choice(len(queries), limit, replace=False))
         queries, targets = queries[chosen], targets[chosen]
-    return lambda: float(evaluate(model, queries, targets, ["ndcg@10"])["ndcg@10"].mean())
+    return lambda: float(evaluate(model, queries, targets, [metric])[metric].mean())
 
 
 def supervised_loss(

@@ -1,5 +1,6 @@
 """A recipe's run: its stages, each run once, and the report made of them."""
 
+from distilrec.pipeline.bench import bench_methods
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.run import explain, forecast_labels, report_again, run, run_part
 from distilrec.pipeline.runner import Progress
@@ -10,6 +11,7 @@ __all__ = [
     "Limits",
     "Plan",
     "Progress",
+    "bench_methods",
     "explain",
     "find_smallest",
     "forecast_labels",

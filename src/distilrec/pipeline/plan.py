@@ -109,7 +109,11 @@ class Plan:
             members = [informed, *members]
         controls = [self._control(name) for name in recipe.evaluation.controls]
         widths = [arm for width in recipe.evaluation.widths for arm in self._at_width(width)]
-        return (teacher, alone, distilled, *self._joint(), *members, *controls, *widths)
+        compared = [
+            self._arm(name, "distilled_student", name, settings, labels=self.labels)
+            for name, settings in recipe.compared.items()
+        ]
+        return (teacher, alone, distilled, *compared, *self._joint(), *members, *controls, *widths)
 
     def _joint(self) -> tuple[Arm, ...]:
         """The student trained together with a member of the teacher, where the recipe asks for it."""

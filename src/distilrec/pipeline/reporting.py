@@ -172,12 +172,13 @@ class _Maker:
         }
 
     def comparisons(self) -> list[dict[str, Any]]:
-        """Distilled against everything, and teacher against student alone; p-values corrected over all.
+        """Distilled against everything, teacher and other methods against student alone; p-values corrected over all.
 
         Where dislikes are known, the three main arms are also compared by how well they tell them from likes.
         """
         others = [arm.name for arm in self.shown if arm.name != DISTILLED]
         pairs = [(self.metric, DISTILLED, name) for name in others] + [(self.metric, TEACHER, ALONE)]
+        pairs += [(self.metric, name, ALONE) for name in self.plan.recipe.compared]
         if LIKE_METRIC in self.tests[DISTILLED][0].metrics:
             pairs += [(LIKE_METRIC, *two) for two in ((DISTILLED, TEACHER), (DISTILLED, ALONE), (TEACHER, ALONE))]
         tests = [

@@ -23,19 +23,23 @@ from distilrec.soft_labels import RecordConfig, forecast
 __all__ = ["explain", "forecast_labels", "plan_of", "report_again", "run", "run_part"]
 
 
-def run(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: Progress) -> Report:
-    """Run what isn't done yet, write report.json, report.html, recipe.yaml and bundle/ into `out`.
+def run(
+    recipe: Recipe, out: Path, *, results: Path | None = None, jobs: int | None = None, progress: Progress
+) -> Report:
+    """Run what isn't done yet in `out`, write report.json, report.html, recipe.yaml and bundle/ there or in `results`.
 
     An interrupted run goes on where it stopped; a changed recipe re-runs what depends on the change.
     """
     context, plan = plan_of(recipe, out)
-    write_recipe(recipe, out / "recipe.yaml")
+    results = results or out
+    results.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, results / "recipe.yaml")
     run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
     report = make_report(plan, context)
-    write(report, out)
+    write(report, results)
     student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
     Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
-        out / "bundle", precision=recipe.student.precision
+        results / "bundle", precision=recipe.student.precision
     )
     _leave_for_later(plan, context)
     return report

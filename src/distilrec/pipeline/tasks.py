@@ -312,7 +312,7 @@ def _shown(training: TrainingConfig, on_progress: Callable[[int, int, str], None
     def show(epoch: Epoch) -> None:
         nonlocal best
         best = max(best, epoch.validation or 0.0)
-        text = f"loss {epoch.losses['loss']:.4f}, validation NDCG@10 best {best:.4f}"
+        text = f"loss {epoch.losses['loss']:.4f}, validation {training.metric.upper()} best {best:.4f}"
         if epoch.validation is not None:
             text += f", now {epoch.validation:.4f}"
         on_progress(epoch.number, training.epochs, text)

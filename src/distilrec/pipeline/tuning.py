@@ -1,4 +1,4 @@
-"""The same search for the student alone and for the distilled student, on validation only."""
+"""The same search for the student alone and for every way to distil it, on validation only."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ from typing import Any
 
 import optuna
 
+from distilrec.distillation import KL, Method
 from distilrec.models import SequenceConfig
 from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
 from distilrec.pipeline.run import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.tasks import TrainStudent
-from distilrec.recipe import Chosen, Recipe
+from distilrec.recipe import Alone, Chosen, Distilled, Recipe
 from distilrec.rng import child_seed
 
 __all__ = ["tune"]
 
 # Seeds of trials differ from those of the arms, so that no arm is reported under a seed that chose its settings.
 TRIAL_SEED = "tuning"
+LEAST_DECAY = 1e-5
 
 
 def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, progress: Progress) -> Recipe:
-    """Search both arms' settings with `trials` trials each, and return the recipe with the best ones.
+    """Search the settings of each arm with `trials` trials, and return the recipe with the best ones.
 
-    Both arms search learning rate, weight decay, dropout (where the model has it) and the recency half-life of the
-    true labels; the distilled arm also alpha, temperature and tail. More settings share the same number of trials:
-    the student alone is searched more densely, never less. A trial of each runs at once. Trials are kept in
-    `out`/tuning.db and count when the search goes on; the search is Optuna's TPE, seeded.
+    The arms are the student alone, the distilled student, and those that are `compared`. The first trial of each is
+    the recipe as it is. All search learning rate, weight decay, dropout (where the model has it) and the recency
+    half-life of the true labels; with soft labels also alpha, temperature and tail, with other methods each one's
+    weight and what it names as `choices`. More settings share the same number of trials: the student alone is
+    searched more densely, never less. A trial of each arm runs at once. Trials are kept in `out`/tuning.db and count
+    when the search goes on; the search is Optuna's TPE, seeded.
     """
     context, plan = plan_of(recipe, out)
     run_tasks([*plan.members, plan.teacher, plan.labels], context, jobs=jobs, progress=progress)
-    studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED)}
+    studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED, *recipe.compared)}
     done = {arm: _finished(study) for arm, study in studies.items()}
     progress.begin(sum(max(0, trials - count) for count in done.values()), sum(done.values()))
     for number in range(min(done.values()), trials):
@@ -62,49 +66,91 @@ class _Trials:
         """Nothing new."""
 
 
+def _settings_of(recipe: Recipe, arm: str) -> Alone:
+    """An arm's settings; all but those of the student alone are `Distilled`."""
+    return {ALONE: recipe.alone, DISTILLED: recipe.distilled}.get(arm) or recipe.compared[arm]
+
+
 def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
     """One study per arm and its untuned settings; a changed teacher or student begins another."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # The untuned student's stage knows all that a trial depends on: data, labels, model, settings.
-    settings = plan.recipe.distilled if arm == DISTILLED else plan.recipe.alone
-    untuned = plan.student_task(arm, settings, seed, labels=plan.labels if arm == DISTILLED else None)
+    settings = _settings_of(plan.recipe, arm)
+    untuned = plan.student_task(arm, settings, seed, labels=None if arm == ALONE else plan.labels)
     storage = f"sqlite:///{(out / 'tuning.db').resolve()}"
     study = optuna.create_study(
         storage=storage, study_name=f"{arm} {untuned.stage.key}", direction="maximize", load_if_exists=True
     )
     # Seeded by what is done, else a search that goes on would begin with the same trials again.
     study.sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm, len(study.trials)) % 2**32)
+    if not study.trials:
+        study.enqueue_trial(_as_it_is(settings))
     return study
 
 
 def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStudent:
-    suggested = _suggest(trial, plan.recipe, distilled=arm == DISTILLED)
-    recipe = _apply(plan.recipe, arm, suggested)
+    recipe = _apply(plan.recipe, arm, _suggest(trial, plan.recipe, _settings_of(plan.recipe, arm)))
     seed = child_seed(plan.recipe.seed, TRIAL_SEED)
-    settings = recipe.distilled if arm == DISTILLED else recipe.alone
-    labels = plan.labels if arm == DISTILLED else None
-    return Plan(recipe, plan.fingerprint).student_task(f"{arm} trial {number}", settings, seed, labels=labels)
+    labels = None if arm == ALONE else plan.labels
+    task_of = Plan(recipe, plan.fingerprint).student_task
+    return task_of(f"{arm} trial {number}", _settings_of(recipe, arm), seed, labels=labels)
 
 
-def _suggest(trial: optuna.Trial, recipe: Recipe, *, distilled: bool) -> dict[str, Any]:
-    base = (recipe.distilled if distilled else recipe.alone).training.learning_rate
+def _as_it_is(settings: Alone) -> dict[str, Any]:
+    """The settings themselves, as a trial of `_suggest`."""
+    found: dict[str, Any] = {
+        "learning_rate": settings.training.learning_rate,
+        "weight_decay": max(settings.training.weight_decay, LEAST_DECAY),
+        "recency_half_life": settings.supervision.recency_half_life,
+    }
+    if settings.dropout is not None:
+        found["dropout"] = settings.dropout
+    if isinstance(settings, Distilled):
+        mixed = settings.distillation
+        found |= {"alpha": mixed.alpha, "temperature": mixed.temperature, "tail": mixed.tail}
+        for method in _searched(mixed.methods):
+            found |= {f"{method.name}.{name}": getattr(method, name) for name in ("weight", *method.choices)}
+    return found
+
+
+def _searched(methods: tuple[Method, ...]) -> list[Method]:
+    """The methods whose weights are searched: all but a divergence that stands alone, which alpha weighs."""
+    return [method for method in methods if not isinstance(method, KL) or len(methods) > 1]
+
+
+def _suggest(trial: optuna.Trial, recipe: Recipe, settings: Alone) -> dict[str, Any]:
+    base, half_life = settings.training.learning_rate, settings.supervision.recency_half_life
     suggested: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", base / 4, base * 4, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
-        "recency_half_life": trial.suggest_categorical("recency_half_life", [None, 10.0, 30.0, 100.0]),
+        "weight_decay": trial.suggest_float("weight_decay", LEAST_DECAY, 1e-1, log=True),
+        "recency_half_life": trial.suggest_categorical("recency_half_life", _with(half_life, None, 10.0, 30.0, 100.0)),
     }
     if isinstance(recipe.student.model, SequenceConfig):
         suggested["dropout"] = trial.suggest_float("dropout", 0.0, 0.4)
-    if distilled:
-        suggested["alpha"] = trial.suggest_categorical("alpha", [0.5, 0.8, 0.95, 1.0])
+    if not isinstance(settings, Distilled):
+        return suggested
+    mixed = settings.distillation
+    if any(isinstance(method, KL) for method in mixed.methods):
+        suggested["alpha"] = trial.suggest_categorical("alpha", _with(mixed.alpha, 0.5, 0.8, 0.95, 1.0))
         suggested["temperature"] = trial.suggest_categorical("temperature", list(recipe.record.temperatures))
         suggested["tail"] = trial.suggest_categorical("tail", ["mass", "sampled"])
+    for method in _searched(mixed.methods):
+        name = f"{method.name}.weight"
+        suggested[name] = trial.suggest_float(name, method.weight / 10, method.weight * 10, log=True)
+        for choice, values in method.choices.items():
+            name = f"{method.name}.{choice}"
+            suggested[name] = trial.suggest_categorical(name, _with(getattr(method, choice), *values))
     return suggested
+
+
+def _with(own: float | None, *others: float | None) -> list[float | None]:
+    """The others, and the recipe's own value where it isn't among them."""
+    return list(others) if own in others else [*others, own]
 
 
 def _apply(recipe: Recipe, arm: str, settings: dict[str, Any]) -> Recipe:
     """The recipe with an arm's settings; dropout belongs to that arm's student."""
-    part = recipe.distilled if arm == DISTILLED else recipe.alone
+    part = _settings_of(recipe, arm)
 
     def taken(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
@@ -114,10 +160,20 @@ def _apply(recipe: Recipe, arm: str, settings: dict[str, Any]) -> Recipe:
         "supervision": part.supervision.model_copy(update=taken("recency_half_life")),
         "dropout": settings.get("dropout", part.dropout),
     }
-    if arm == DISTILLED:
-        mixed = recipe.distilled.distillation.model_copy(update=taken("alpha", "temperature", "tail"))
-        update["distillation"] = mixed
-    return recipe.model_copy(update={"distilled" if arm == DISTILLED else "alone": part.model_copy(update=update)})
+    if isinstance(part, Distilled):
+        mixed = part.distillation
+        methods = tuple(_changed(method, settings) for method in mixed.methods)
+        update["distillation"] = mixed.model_copy(update={**taken("alpha", "temperature", "tail"), "methods": methods})
+    changed = part.model_copy(update=update)
+    if arm in (ALONE, DISTILLED):
+        return recipe.model_copy(update={"alone" if arm == ALONE else "distilled": changed})
+    return recipe.model_copy(update={"compared": {**recipe.compared, arm: changed}})
+
+
+def _changed(method: Method, settings: dict[str, Any]) -> Method:
+    """The method with those of the settings that are its own."""
+    own = {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{method.name}.")}
+    return method.model_copy(update=own)
 
 
 def _with_settings(recipe: Recipe, chosen: dict[str, Chosen]) -> Recipe:

@@ -1,7 +1,8 @@
 """The report of a run: report.json, and report.html, which needs no network."""
 
 from distilrec.report.html import render, write
+from distilrec.report.leaderboard import leaderboard
 from distilrec.report.schema import Report, json_schema
 from distilrec.report.verdict import reservations, verdict
 
-__all__ = ["Report", "json_schema", "render", "reservations", "verdict", "write"]
+__all__ = ["Report", "json_schema", "leaderboard", "render", "reservations", "verdict", "write"]

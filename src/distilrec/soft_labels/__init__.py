@@ -2,12 +2,13 @@
 
 from distilrec.soft_labels.batch import SoftBatch
 from distilrec.soft_labels.config import RecordConfig, forecast
-from distilrec.soft_labels.manifest import Manifest
+from distilrec.soft_labels.manifest import Kind, Manifest
 from distilrec.soft_labels.record import record
 from distilrec.soft_labels.table import SoftLabels
 from distilrec.soft_labels.temperature import fit_temperature
 
 __all__ = [
+    "Kind",
     "Manifest",
     "RecordConfig",
     "SoftBatch",

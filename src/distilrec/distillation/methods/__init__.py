@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
 
+from distilrec.distillation.method import Method
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.rrd import RRD
 
-__all__ = ["KL", "RRD", "AnyMethod"]
+__all__ = ["KL", "METHODS", "RRD", "AnyMethod"]
 
 AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]
+
+METHODS: dict[str, type[Method]] = {
+    method.model_fields["method"].default: method for method in get_args(get_args(AnyMethod)[0])
+}
+"""The methods by their names."""
