@@ -99,7 +99,7 @@ def figures_table(name: str) -> Renderer:
     return table
 
 
-def methods_table(results: Mapping[str, Result], words: Words) -> str:
+def methods_table(_results: Mapping[str, Result], _words: Words) -> str:
     """Every distillation method, in a sentence, and what it needs."""
     rows = [_row(["Method", "What it moves", "Needs"]), _row(["---"] * 3)]
     for name, method in sorted(METHODS.items()):
