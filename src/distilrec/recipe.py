@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distilrec.data import NAMED_SETS, DataConfig, Prepared
-from distilrec.distillation import DistillationConfig, check_pair
+from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual, check_pair
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
 from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
@@ -89,10 +89,17 @@ class Distilled(Alone):
 class Joint(Distilled):
     """How the student is trained together with a teacher, each from the other as it stands; nothing is recorded.
 
-    teacher: the member whose model is trained anew beside the student; None takes the first with vectors.
+    teacher: the member whose model is trained anew beside the student; None takes the first with vectors. method: how
+    the two learn from each other, `mutual` or `bd`: by its name, or with settings of its own.
     """
 
     teacher: str | None = None
+    method: AnyJointMethod = Mutual()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, method: object) -> object:
+        return {"method": method} if isinstance(method, str) else method
 
 
 class Evaluation(_Part):
@@ -243,9 +250,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _with_tags(short: Any, full: Any) -> Any:
-    """Put the keys back that say which model or kind of split is meant: they are defaults of their own classes."""
+    """Put the keys back that say which model, method or kind of split is meant: defaults of their own classes."""
     if isinstance(short, dict):
-        tags = {key: full[key] for key in ("model", "kind") if isinstance(full.get(key), str)}
+        tags = {key: full[key] for key in ("model", "method", "kind") if isinstance(full.get(key), str)}
         return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
     if isinstance(short, list):
         return [_with_tags(*pair) for pair in zip(short, full, strict=True)]

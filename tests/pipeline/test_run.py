@@ -14,6 +14,7 @@ from distilrec.bundle import Bundle
 from distilrec.data import cycles
 from distilrec.errors import ArtefactError, DataError, RecipeError
 from distilrec.pipeline import Limits, explain, find_smallest, forecast_labels, report_again, run, run_part, tune
+from distilrec.pipeline.plan import Plan
 from distilrec.recipe import Recipe, write_recipe
 from distilrec.report import Report
 
@@ -118,6 +119,17 @@ def test_joint_training_stands_beside_the_recorded_one(finished: tuple[Path, Rep
     assert report.between("distilled student", arm.name) is not None
     assert arm.name in {point.name for point in report.pareto}
     assert all(set(curve.losses) == {"student", "teacher"} for curve in report.curves if curve.arm == arm.name)
+
+
+def test_joint_training_says_by_which_method(source: Path) -> None:
+    """A method that the recipe names, and that no task gets."""
+    changed = content(source)
+    changed["joint"]["method"] = "bd"
+    arms, before = (Plan(Recipe.model_validate(c), "data").arms for c in (changed, content(source)))
+    arm, other = (next(arm for arm in some if arm.name == "jointly trained student") for some in (arms, before))
+    assert arm.method == "joint, bd"
+    assert [task.settings.method.method for task in (arm.trained[0], other.trained[0])] == ["bd", "mutual"]
+    assert arm.trained[0].stage.key != other.trained[0].stage.key
 
 
 def test_what_is_done_is_not_done_again(source: Path, finished: tuple[Path, Report, list[str]]) -> None:

@@ -1,7 +1,17 @@
 """Training students from teachers: offline from soft labels, or jointly."""
 
 from distilrec.distillation.controls import HardPositives, ShuffledLabels
-from distilrec.distillation.joint import check_pair, distil_jointly
+from distilrec.distillation.joint import BD, AnyJointMethod, Mutual, check_pair, distil_jointly
 from distilrec.distillation.offline import DistillationConfig, distil
 
-__all__ = ["DistillationConfig", "HardPositives", "ShuffledLabels", "check_pair", "distil", "distil_jointly"]
+__all__ = [
+    "BD",
+    "AnyJointMethod",
+    "DistillationConfig",
+    "HardPositives",
+    "Mutual",
+    "ShuffledLabels",
+    "check_pair",
+    "distil",
+    "distil_jointly",
+]

@@ -6,9 +6,11 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from distilrec.distillation.methods.dllm2rec import DLLM2Rec
 from distilrec.distillation.methods.kl import KL
+from distilrec.distillation.methods.pfd import PFD
 from distilrec.distillation.methods.rrd import RRD
 
-__all__ = ["KL", "RRD", "AnyMethod"]
+__all__ = ["KL", "PFD", "RRD", "AnyMethod", "DLLM2Rec"]
 
-AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[DLLM2Rec | KL | PFD | RRD, Field(discriminator="method")]
