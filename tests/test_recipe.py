@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from distilrec.distillation import BD, Mutual
 from distilrec.errors import RecipeError
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 
@@ -15,7 +16,8 @@ CONTENT = {
         {"name": "ease", "model": {"model": "ease"}},
     ],
     "student": {"model": {"model": "sasrec", "embedding_size": 8}, "precision": "int8"},
-    "joint": {"training": {"epochs": 4}},
+    "distilled": {"distillation": {"methods": [{"method": "rrd"}, {"method": "kl", "weight": 2}]}},
+    "joint": {"training": {"epochs": 4}, "method": {"method": "bd", "drawn": 3}},
 }
 
 
@@ -33,6 +35,12 @@ def test_round_trip(tmp_path: Path) -> None:
     write_recipe(recipe, tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml") == recipe
     assert "patience" not in (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def test_how_two_sides_learn_may_be_a_name() -> None:
+    """Prevents a name that is read as another method, or as none."""
+    given = [Recipe.model_validate(CONTENT | {"joint": joint}).joint for joint in ({}, {"method": "bd"})]
+    assert [joint and joint.method for joint in given] == [Mutual(), BD()]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ),
         (f"{JOINT}joint: {{}}", "None is no member with vectors"),
         (f"{JOINT}joint: {{teacher: ease}}", "'ease' is no member with vectors"),
+        (f"{JOINT}joint: {{method: bdd}}", "joint.method: Input tag 'bdd'"),
         (
             "data: {source: a}\nteacher: [{name: a, model: {model: matrix_factorization}}]\n"
             "student: {model: {model: sasrec}}\njoint: {}",

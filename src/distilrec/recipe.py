@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distilrec.data import NAMED_SETS, DataConfig, Prepared
-from distilrec.distillation import DistillationConfig, check_pair
+from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual, check_pair
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
 from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, reads_histories
@@ -91,10 +91,17 @@ class Distilled(Alone):
 class Joint(Distilled):
     """How the student is trained together with a teacher, each from the other as it stands; nothing is recorded.
 
-    teacher: the member whose model is trained anew beside the student; None takes the first with vectors.
+    teacher: the member whose model is trained anew beside the student; None takes the first with vectors. method: how
+    the two learn from each other, `mutual` or `bd`: by its name, or with settings of its own.
     """
 
     teacher: str | None = None
+    method: AnyJointMethod = Mutual()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, method: object) -> object:
+        return {"method": method} if isinstance(method, str) else method
 
 
 class Evaluation(_Part):

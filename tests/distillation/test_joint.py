@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distilrec.data import Interactions, LeaveLastOut, clusters, split
-from distilrec.distillation import DistillationConfig, distil_jointly, joint
+from distilrec.distillation import BD, DistillationConfig, distil_jointly, joint
+from distilrec.distillation import bidirectional as bidirectional_module
+from distilrec.distillation.bidirectional import bidirectional, draw, ranks
 from distilrec.errors import RecipeError
 from distilrec.losses import mission_loss
 from distilrec.models import (
@@ -125,3 +128,85 @@ def test_sides_that_do_not_fit_are_refused(data, student, monkeypatch):
     monkeypatch.setattr(joint, "LARGEST_CATALOGUE", 39)
     with pytest.raises(RecipeError, match="these data have 40"):
         attempt(a_teacher(data, False), student())
+
+
+class TestBidirectional:
+    """Each side learns from the other where it ranks items worse."""
+
+    def parts(self, data, student, monkeypatch, method, alpha=0.6):
+        """Modules, batch, and the parts of a loss that is pulled over all 40 items."""
+        config = DistillationConfig(alpha=alpha)
+        return prepared(monkeypatch, a_teacher(data, False), student(), data, config, method=method)
+
+    def test_each_side_is_pulled_and_stops_at_the_other(self, data, student, monkeypatch):
+        """A gradient that leaks lets the teacher come down to its student; a temperature on the wrong side, too."""
+        method = BD(drawn=2000, sample=99)
+        modules, batch, parts = self.parts(data, student, monkeypatch, method, alpha=1)
+        scores = {
+            side: modules[side].encode(batch) @ modules[side].item_vectors().T + modules[side].item_bias()
+            for side in ("student", "teacher")
+        }
+        behind = (ranks(scores["student"]) - ranks(scores["teacher"])).float()
+        weights = {"student": (0.01 * behind.clamp(min=0)).tanh(), "teacher": (-1e-4 * behind).exp()}
+        for side, other in (("student", "teacher"), ("teacher", "student")):
+            q = (scores[other] / 5).sigmoid().detach()
+            each = binary_cross_entropy_with_logits(scores[side], q, reduction="none")
+            p = weights[side] / weights[side].sum(1, keepdim=True)
+            torch.testing.assert_close(parts[side], (p * each).sum(1).mean(), rtol=1e-3, atol=1e-3)
+            strangers = list(modules[other].parameters())
+            for leak in torch.autograd.grad(parts[side], strangers, retain_graph=True, allow_unused=True):
+                assert leak is None or not leak.any()
+            gradient = torch.autograd.grad(parts[side], modules[side].items, retain_graph=True)[0]
+            assert bool(gradient.any())
+
+    def test_true_labels_stay_beside_it(self, data, student, monkeypatch):
+        """An alpha that counts for one of the two only."""
+        whole, labels, pull = (
+            self.parts(data, student, monkeypatch, BD(), alpha)[2]["student"].item() for alpha in (0.6, 0.0, 1.0)
+        )
+        assert whole == pytest.approx(0.4 * labels + 0.6 * pull, rel=1e-5)
+
+    def test_ranks_of_a_sample_stand_for_those_of_all_items(self, monkeypatch):
+        """A rank of 5 among 10 of 1,000 items is one of 500: else hardly any difference would seem large."""
+        weights = []
+        monkeypatch.setattr(bidirectional_module, "draw", lambda given, n, rng: weights.append(given) or (None, None))
+        monkeypatch.setattr(bidirectional_module, "_pull", lambda *_: torch.zeros(()))
+        scores = torch.arange(10.0)[None]  # the student's least is the teacher's best
+        bidirectional(scores, -scores, 1000, BD(), np.random.default_rng(0))
+        behind = 100 * torch.tensor([9.0, 7.0, 5.0, 3.0, 1.0])
+        torch.testing.assert_close(weights[0], torch.cat([(0.01 * behind).tanh(), torch.zeros(5)])[None])
+        assert bool((weights[1].diff() > 0).all())  # what the student has high is what the teacher is to look at
+
+    def test_items_are_drawn_in_proportion(self):
+        """A row whose draws are another's, and items without weight that are drawn all the same."""
+        weights = torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+        places, counts = draw(weights, 4000, np.random.default_rng(0))
+        assert counts.tolist() == [[True] * 4000, [False] * 4000, [True] * 4000]
+        assert places[0].bincount(minlength=3).tolist() == [
+            pytest.approx(1000, abs=100),
+            0,
+            pytest.approx(3000, abs=100),
+        ]
+        assert places[2].unique().tolist() == [1]
+
+    def test_sides_that_agree_have_nothing_to_learn(self):
+        """Rows without any weight would be 0 / 0."""
+        scores = torch.arange(6.0).repeat(2, 1).requires_grad_()
+        for_student, _ = bidirectional(scores, scores, 6, BD(), np.random.default_rng(0))
+        for_student.backward()
+        assert for_student == 0
+        assert not scores.grad.any()
+
+    def test_a_strong_side_teaches_a_weak_one(self, data, student):
+        """A pull that is wired wrongly looks like two models alone."""
+
+        def taught(alpha):
+            teacher, pupil = a_teacher(data, False, item_bias=False), student()
+            with torch.no_grad():  # it knows each user's cluster, and the items of each
+                for vectors in (teacher.users, teacher.items):
+                    vectors.copy_(3 * torch.eye(4)[torch.arange(len(vectors)) % 4].repeat(1, 4) / 2)
+            config = DistillationConfig(alpha=alpha)
+            distil_jointly(teacher, pupil, data, config, Supervision(), TRAINING, seed=0, method=BD())
+            return evaluate(pupil, *data.queries("test"), ["hit_rate@6"])["hit_rate@6"].mean()
+
+        assert taught(0.8) >= taught(0) + 0.15

@@ -24,6 +24,7 @@ from distilrec.pipeline import (
     run_part,
     tune,
 )
+from distilrec.pipeline.plan import Plan
 from distilrec.recipe import Recipe, write_recipe
 from distilrec.report import Report, leaderboard
 
@@ -152,6 +153,17 @@ def test_other_methods_stand_beside_soft_labels_and_the_student_alone(finished: 
     assert len(rows) == len(report.arms)
     row = next(row for row in rows if row.arm == "rrd+kl")
     assert row.over_alone == pytest.approx(row.quality - rows[3].quality)
+
+
+def test_joint_training_says_by_which_method(source: Path) -> None:
+    """A method that the recipe names, and that no task gets."""
+    changed = content(source)
+    changed["joint"]["method"] = "bd"
+    arms, before = (Plan(Recipe.model_validate(c), "data").arms for c in (changed, content(source)))
+    arm, other = (next(arm for arm in some if arm.name == "jointly trained student") for some in (arms, before))
+    assert arm.method == "joint, bd"
+    assert [task.settings.method.method for task in (arm.trained[0], other.trained[0])] == ["bd", "mutual"]
+    assert arm.trained[0].stage.key != other.trained[0].stage.key
 
 
 def test_what_is_done_is_not_done_again(source: Path, finished: tuple[Path, Report, list[str]]) -> None:

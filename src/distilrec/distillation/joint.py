@@ -4,24 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Interactions, Split
+from distilrec.distillation.bidirectional import BD, bidirectional
 from distilrec.distillation.offline import DistillationConfig
 from distilrec.errors import RecipeError
 from distilrec.losses.chunked import by_autograd, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import cross_entropy_with_logits
-from distilrec.models import DotProductModel, Supervision, softmax_terms, validator
+from distilrec.models import DotProductModel, Supervision, look_up, softmax_terms, validator
 from distilrec.rng import child_seed
 from distilrec.training import Epoch, TrainingConfig, train
 
-__all__ = ["check_pair", "distil_jointly"]
+__all__ = ["BD", "AnyJointMethod", "Mutual", "check_pair", "distil_jointly"]
 
 LARGEST_CATALOGUE = 20_000
+
+
+class Mutual(BaseModel):
+    """Mutual learning: each side learns the other's distribution over all items, tau^2 CE(stopgrad p_other, p).
+
+    tau: the `temperature` of the distillation.
+
+    Source: Zhang, Xiang, Hospedales and Lu, Deep Mutual Learning, CVPR 2018, whose KL has the same gradient.
+    Deviations: two models only; both take one step together, from the same forward pass (theirs take turns); alpha
+    divides the loss between labels and the other side, and there is a temperature (theirs: a plain sum at tau 1).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["mutual"] = "mutual"
+
+
+AnyJointMethod: TypeAlias = Annotated[Mutual | BD, Field(discriminator="method")]
+
+# The default, made once.
+MUTUAL = Mutual()
 
 
 def distil_jointly(
@@ -33,16 +58,18 @@ def distil_jointly(
     training: TrainingConfig,
     *,
     seed: int,
+    method: Mutual | BD = MUTUAL,
     disliked: Interactions | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train both at once; the student's validation decides when to stop.
 
-    Each side minimises (1 - alpha) CE(y, p) + alpha tau^2 CE(stopgrad p_other, p) + lambda L_knowledge, the
-    loss of the mission and its mirror image, over all items; CE(y, p) holds the dislikes, too. The hidden
-    states are compared in the teacher's width; the projection learns on the student's side only. config:
-    `tail` has no say here. supervision: of both.
+    Each side minimises (1 - alpha) CE(y, p) + alpha L_method + lambda L_knowledge, with CE(y, p) over all items and
+    dislikes. method: what the sides learn from each other; by default `Mutual`, which makes it the loss of the mission
+    and its mirror image. The hidden states are compared in the teacher's width; the projection learns on the student's
+    side only. config: `tail` and `methods` have no say here, and `temperature` is that of `Mutual`. supervision: of
+    both.
 
     Both must read the same batches: two models that look users up, or two that read histories, the teacher's
     at least as long as the student's. Raises RecipeError if they can't, where the loss isn't softmax over all items,
@@ -59,12 +86,19 @@ def distil_jointly(
         projection = nn.Linear(student.width, teacher.width, bias=False)
     modules = nn.ModuleDict({"teacher": teacher, "student": student, "projection": projection})
 
-    def loss(batch: Batch, _: np.random.Generator) -> Mapping[str, Tensor]:
+    mutual = isinstance(method, Mutual)
+
+    def loss(batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
         teacher_state, student_state = teacher.encode(batch), student.encode(batch)
         parts = {
-            "student": _side(student, batch, student_state, teacher, teacher_state, config, supervision),
-            "teacher": _side(teacher, batch, teacher_state, student, student_state, config, supervision),
+            "student": _side(student, batch, student_state, teacher, teacher_state, config, supervision, mutual),
+            "teacher": _side(teacher, batch, teacher_state, student, student_state, config, supervision, mutual),
         }
+        if isinstance(method, BD) and config.alpha > 0:
+            items = np.sort(rng.choice(student.n_items, min(method.sample, student.n_items), replace=False))
+            own, others = _scores(student, student_state, items), _scores(teacher, teacher_state, items)
+            for side, pull in zip(parts, bidirectional(own, others, student.n_items, method, rng), strict=True):
+                parts[side] = parts[side] + config.alpha * pull
         if config.knowledge_weight:
             projected = projection(student_state)
             parts["student"] = parts["student"] + config.knowledge_weight * knowledge(projected, teacher_state)
@@ -95,8 +129,9 @@ def _side(
     other_state: Tensor,
     config: DistillationConfig,
     supervision: Supervision,
+    mutual: bool,
 ) -> Tensor:
-    """What a side learns from true labels and from the other's logits; nothing flows back into the other."""
+    """What a side learns over all items: true labels and, if `mutual`, the other's logits; nothing flows back there."""
     other_state, vectors, bias = other_state.detach(), other.item_vectors().detach(), other.item_bias()
 
     def response(logits: Tensor, part: slice) -> Tensor:
@@ -107,9 +142,18 @@ def _side(
         return share * cross_entropy_with_logits(logits, targets, everything, temperature=config.temperature)
 
     terms = softmax_terms(model, batch, supervision, 1 - config.alpha) if config.alpha < 1 else []
-    if config.alpha > 0:
+    if config.alpha > 0 and mutual:
         terms.append(by_autograd(response))
+    if not terms:
+        return state.new_zeros(())
     return over_all_items(state, model.item_vectors(), model.item_bias(), terms)
+
+
+def _scores(model: DotProductModel, state: Tensor, items: NDArray[np.int64]) -> Tensor:
+    """(P, M): scores of the items (M,) for states (P, D)."""
+    places, bias = model.tensor(items), model.item_bias()
+    scores = state @ look_up(model.item_vectors(), places).T
+    return scores if bias is None else scores + look_up(bias, places)
 
 
 def check_pair(teacher: object, student: object, supervision: Supervision) -> None:

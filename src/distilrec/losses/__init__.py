@@ -2,6 +2,7 @@
 
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
+from distilrec.losses.pointwise import soft_binary_cross_entropy
 from distilrec.losses.ranking import plackett_luce
 from distilrec.losses.response import (
     cross_entropy,
@@ -30,6 +31,7 @@ __all__ = [
     "plackett_luce",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",
+    "soft_binary_cross_entropy",
     "soft_label_kl",
     "soft_label_kl_with_tail",
     "softmax_cross_entropy",

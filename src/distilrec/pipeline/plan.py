@@ -128,7 +128,9 @@ class Plan:
             content = _settings(settings, student=_settings(student), teacher=_settings(member.model), seed=seed)
             stage = Stage(f"{JOINT} {number}", content, (self.data,))
             tasks.append(TrainJointly(stage, student, member, settings, seed))
-        return (Arm(JOINT, "distilled_student", "joint", numbers, tuple(tasks), student),)
+        name = settings.method.method
+        method = "joint" if name == "mutual" else f"joint, {name}"
+        return (Arm(JOINT, "distilled_student", method, numbers, tuple(tasks), student),)
 
     @property
     def reads_histories(self) -> bool:

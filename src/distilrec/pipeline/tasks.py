@@ -262,6 +262,7 @@ class TrainJointly(Task):
             self.settings.supervision,
             self.settings.training,
             seed=child_seed(self.seed, "training"),
+            method=self.settings.method,
             disliked=context.disliked,
             checkpoint=folder / "checkpoint.safetensors",
             on_epoch=_shown(self.settings.training, on_progress),
