@@ -33,6 +33,7 @@ def soft_binary_cross_entropy(
 
     Source: Lee et al., Collaborative Distillation, ICDM 2019. The student's scores aren't divided by the temperature.
 
+    >>> import torch
     >>> student, teacher = torch.tensor([[0.0]]), torch.tensor([[1.0]])
     >>> loss = soft_binary_cross_entropy(student, teacher, torch.tensor([[True]]), shift=-1.0)
     >>> round(loss.item(), 4)  # log 2
@@ -65,6 +66,7 @@ def weighted_log_sigmoid(
 
     Source: Tang and Wang, Ranking Distillation, KDD 2018; a mean over rows, as in their code.
 
+    >>> import torch
     >>> weights, mask = torch.tensor([[0.5, 0.25]]), torch.ones(1, 2, dtype=torch.bool)
     >>> round(weighted_log_sigmoid(torch.zeros(1, 2), weights, mask).item(), 4)  # 0.75 log 2
     0.5199

@@ -66,15 +66,16 @@ class _Term(Term):
     def forward(self, step: Step) -> Tensor:
         method = self.method
         taught, taught_scores, taught_mask = taught_items(step, method.items)
-        pool, pool_mask = best_items(step, self.log, max(method.pool, method.items))
+        ranked, ranked_mask = best_items(step, self.log, max(method.pool, method.items))
+        pool, pool_mask = ranked[:, : method.pool], ranked_mask[:, : method.pool]
         weights = pool_weights(pool, taught.masked_fill(~taught_mask, -1), method.sharpness)
         chosen, chosen_mask = draw(step.rng, weights * pool_mask, method.drawn)
-        drawn, best = pool.gather(1, chosen), pool[:, : method.items]
+        drawn, best = pool.gather(1, chosen), ranked[:, : method.items]
         n_best = best.shape[1]
 
         own = torch.cat([best, drawn], dim=1)
         own_scores, own_teacher = step.scores(own), step.teacher_scores(own)
-        own_mask = torch.cat([pool_mask[:, :n_best], chosen_mask], dim=1) & own_teacher.isfinite()
+        own_mask = torch.cat([ranked_mask[:, :n_best], chosen_mask], dim=1) & own_teacher.isfinite()
         was_drawn = _among(taught, drawn, own_mask[:, n_best:]) & taught_mask
         is_best = _among(taught, best, own_mask[:, :n_best])
         w = overlap_weight(was_drawn, taught_mask, method.beta)
