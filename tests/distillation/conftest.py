@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from distilrec.data import LeaveLastOut, Split, clusters, final_queries, prefix_queries, split
+from distilrec.data import LeaveLastOut, Split, UserBatches, clusters, final_queries, prefix_queries, split
+from distilrec.distillation.method import Step
 from distilrec.models import DotProductModel, HistoryEncoderConfig, MatrixFactorizationConfig, build
 from distilrec.soft_labels import RecordConfig, SoftLabels, record
 from distilrec.testing import ClusterTeacher
@@ -63,3 +65,27 @@ def labels(data: Split, tmp_path: Path) -> Callable[..., SoftLabels]:
 def weights() -> Callable[[DotProductModel], dict[str, bytes]]:
     """The bytes of a model."""
     return lambda model: {name: np.asarray(value).tobytes() for name, value in model.state_dict().items()}
+
+
+@pytest.fixture
+def make_step(
+    data: Split, student: Callable[..., DotProductModel], labels: Callable[..., SoftLabels]
+) -> Callable[..., Step]:
+    """Makes steps of all users, of a student with scores that spread; the store is given, or recorded."""
+
+    def make(store: SoftLabels | None = None, *, model: DotProductModel | None = None, **settings: Any) -> Step:
+        model, store = model or scattered(student()), store or labels(**settings)
+        rng = np.random.default_rng(0)
+        batch = next(UserBatches(data.train, 100).epoch(rng))
+        rows = store.rows(batch.query_ids)
+        return Step(model, store, batch, model.encode(batch), rows, store.batch(rows), 1, rng)
+
+    return make
+
+
+def scattered(model: DotProductModel) -> DotProductModel:
+    """The model with weights of size 1."""
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.copy_(torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+    return model

@@ -4,7 +4,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from distilrec.losses import plackett_luce
+from distilrec.losses import ordered_plackett_luce, plackett_luce
 from distilrec.testing import LossContract
 
 
@@ -71,3 +71,35 @@ def test_wrong_settings_are_refused():
         plackett_luce(scores, scores, mask, reduction="median")
     with pytest.raises(ValueError, match="weights"):
         plackett_luce(scores, scores, mask, weights=torch.ones(2))
+
+
+def test_others_never_take_a_ranked_place():
+    """In a row with fewer ranked candidates the next ones would be learned as the teacher's best."""
+    ranked, others = torch.tensor([[2.0, 7.0], [2.0, 1.0]]).log(), torch.tensor([[1.0, 5.0], [1.0, 9.0]]).log()
+    ranked_mask, other_mask = torch.tensor([[True, False], [True, True]]), torch.tensor([[True, True], [True, False]])
+    loss = ordered_plackett_luce(ranked, ranked_mask, others, other_mask, reduction="sum")
+    assert loss.item() == pytest.approx(-math.log(2 / 8) - math.log(2 / 4) - math.log(1 / 2))
+    mean = ordered_plackett_luce(ranked, ranked_mask, others, other_mask)
+    assert mean.item() == pytest.approx((-math.log(2 / 8) + (-math.log(2 / 4) - math.log(1 / 2)) / 2) / 2)
+
+
+def test_ordered_equals_sorted():
+    student = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(3, 8, dtype=torch.bool)
+    order = torch.arange(8.0, 0, -1).expand(3, -1)
+    ordered = ordered_plackett_luce(student[:, :5], mask[:, :5], student[:, 5:], mask[:, 5:])
+    torch.testing.assert_close(ordered, plackett_luce(student, order, mask, listed=5))
+
+
+def test_rows_without_ranked_candidates_give_nothing():
+    """NaN from a row with nothing to correct would end the training of all."""
+    scores, none = torch.randn(2, 3, requires_grad=True), torch.zeros(2, 3, dtype=torch.bool)
+    for others in (none, ~none):
+        loss = ordered_plackett_luce(scores, none, scores * 1e4, others)
+        loss.backward()
+        assert loss.item() == 0
+        assert bool((scores.grad == 0).all())
+    with pytest.raises(ValueError, match="other_scores"):
+        ordered_plackett_luce(scores, none, scores[:1], none[:1])
+    with pytest.raises(TypeError, match="bool"):
+        ordered_plackett_luce(scores, none.float(), scores, none)

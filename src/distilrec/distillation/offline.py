@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from distilrec.data import Batch, Interactions, Split, final_queries, prefix_queries, seen_at
+from distilrec.data import Batch, Interactions, Split, final_queries, prefix_queries
 from distilrec.distillation.method import Setting, Step
 from distilrec.distillation.methods import KL, AnyMethod
+from distilrec.distillation.ranks import left_out
 from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
@@ -23,7 +24,6 @@ from distilrec.losses.response import sampled_soft_label_kl
 from distilrec.models import DotProductModel, SequenceModel, Supervision, softmax_terms, supervised_loss, validator
 from distilrec.models.fitting import RowParts
 from distilrec.rng import child_seed
-from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftBatch, SoftLabels
 from distilrec.training import Epoch, TrainingConfig, train
 
@@ -233,14 +233,15 @@ class _Objective:
         weights = share * log_p.exp().masked_fill(~soft.mask, 0.0)  # (P, K)
         tail = (share * soft.mask.any(1) - weights.sum(1)).clamp(min=0)
         width = soft.items.shape[1]
-        left_out = self._left_out(np.where(soft.mask.any(1).cpu().numpy(), recorded, -1))
+        listed = np.where(soft.mask.any(1).cpu().numpy(), recorded, -1)
+        seen_before = left_out(self.log, self.labels, listed)
 
         def term(logits: Tensor, part: slice) -> Tensor:
             rows = torch.arange(part.stop - part.start, device=logits.device).repeat_interleave(width)
             kept = soft.mask[part].flatten()
             items, w = soft.items[part].flatten()[kept], weights[part].flatten()[kept]
             known = logits if self.known == logits.shape[1] else logits[:, : self.known].clone()
-            owners, seen = left_out[part].flat()
+            owners, seen = seen_before[part].flat()
             keys = (owners * self.known + seen)[seen < self.known]
             known.view(-1).index_fill_(0, torch.from_numpy(keys).to(logits.device), -torch.inf)
             value = cross_entropy_(known, rows[kept], items, w, tail=tail[part], temperature=tau)
@@ -249,15 +250,6 @@ class _Objective:
             return value
 
         return term
-
-    def _left_out(self, rows: NDArray[np.int64]) -> Ragged:
-        """The items that the recording left out of each row (P,) of the store, none where it is -1.
-
-        A row's own query says what was seen, which is not the batch's where labels were shuffled.
-        """
-        seen = seen_at(self.log, self.labels.query_ids[rows])
-        kept = (rows >= 0) & self.labels.manifest.filter_seen
-        return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
 
     def _new_items_term(self, batch: Batch) -> LogitsTerm:
         """alpha times the cross-entropy of the true labels, all items that the teacher knew being one class."""

@@ -2,8 +2,8 @@
 
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
-from distilrec.losses.pointwise import soft_binary_cross_entropy
-from distilrec.losses.ranking import plackett_luce
+from distilrec.losses.pointwise import soft_binary_cross_entropy, weighted_log_sigmoid
+from distilrec.losses.ranking import ordered_plackett_luce, plackett_luce
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -28,6 +28,7 @@ __all__ = [
     "cross_entropy_with_logits",
     "knowledge",
     "mission_loss",
+    "ordered_plackett_luce",
     "plackett_luce",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",
@@ -37,4 +38,5 @@ __all__ = [
     "softmax_cross_entropy",
     "tail_log_sum_exp",
     "unlikelihood",
+    "weighted_log_sigmoid",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distilrec.losses._common import check_finite, check_mask, check_shape, weighted_mean
 
-__all__ = ["plackett_luce"]
+__all__ = ["ordered_plackett_luce", "plackett_luce"]
 
 # Takes part in no sum, and unlike -inf has a gradient.
 _NOTHING = -1e30
@@ -54,18 +54,48 @@ def plackett_luce(
         raise ValueError(f"{where}: expected listed of at least 1 and reduction 'mean' or 'sum', given "
                          f"{listed} and {reduction!r}")  # fmt: skip
     order = teacher_scores.detach().masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    counts = mask.gather(1, order)
-    ordered = student_scores.gather(1, order).masked_fill(~counts, _NOTHING)
-    # From the last place to the first: (B, listed), in each the log of what could have come there.
-    below = ordered[:, n_listed:].logsumexp(1, keepdim=True) if n_listed < shape[1] else ordered[:, :0]
-    reverse = torch.cat([below, ordered[:, :n_listed].flip(1)], dim=1)
-    possible = reverse.logcumsumexp(1)[:, below.shape[1] :].flip(1)
-    placed = counts[:, :n_listed]
-    loss = (possible - ordered[:, :n_listed]).masked_fill(~placed, 0.0).sum(1)
-    lengths = placed.sum(1)
+    scores, counts = student_scores.gather(1, order), mask.gather(1, order)
+    return ordered_plackett_luce(
+        scores[:, :n_listed], counts[:, :n_listed], scores[:, n_listed:], counts[:, n_listed:],
+        weights=weights, reduction=reduction,
+    )  # fmt: skip
+
+
+def ordered_plackett_luce(
+    ranked_scores: Tensor,
+    ranked_mask: Tensor,
+    other_scores: Tensor,
+    other_mask: Tensor,
+    *,
+    weights: Tensor | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """`plackett_luce` of candidates that are in order already, and of others that come below them in any order.
+
+    ranked_scores: (B, K), the student's, in the order to be learned. other_scores: (B, O); O may be 0. ranked_mask,
+    other_mask: bool, True where the candidate counts; what is masked has no place, wherever it stands. Weights,
+    reduction and errors are those of `plackett_luce`; rows without ranked candidates don't count.
+
+    >>> scores, mask = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+    >>> loss = ordered_plackett_luce(scores[:, :1], mask[:, :1], scores[:, 1:], mask[:, 1:])
+    >>> round(loss.exp().item(), 4)  # one of three
+    3.0
+    """
+    where = "ordered_plackett_luce"
+    check_shape(f"{where}: ranked_scores", ranked_scores, (-1, -1), "rows must be queries, columns candidates")
+    check_shape(f"{where}: other_scores", other_scores, (len(ranked_scores), -1), "others would be those of other rows")
+    check_mask(f"{where}: ranked_mask", ranked_mask, tuple(ranked_scores.shape))
+    check_mask(f"{where}: other_mask", other_mask, tuple(other_scores.shape))
+    ranked = ranked_scores.masked_fill(~ranked_mask, _NOTHING)
+    others = other_scores.masked_fill(~other_mask, _NOTHING)
+    # From the last place to the first: (B, K), in each the log of what could have come there.
+    below = others.logsumexp(1, keepdim=True) if others.shape[1] > 0 else others
+    possible = torch.cat([below, ranked.flip(1)], dim=1).logcumsumexp(1)[:, below.shape[1] :].flip(1)
+    loss = (possible - ranked).masked_fill(~ranked_mask, 0.0).sum(1)
+    lengths = ranked_mask.sum(1)
     row_weights = (lengths > 0).float()
     if weights is not None:
-        check_shape(f"{where}: weights", weights, (shape[0],), "weights would multiply other rows")
+        check_shape(f"{where}: weights", weights, (len(loss),), "weights would multiply other rows")
         row_weights = row_weights * weights
     if reduction == "sum":
         return (loss * row_weights).sum()

@@ -7,21 +7,29 @@ from typing import Annotated, TypeAlias, get_args
 from pydantic import Field
 
 from distilrec.distillation.method import Method
+from distilrec.distillation.methods.cd import CD
+from distilrec.distillation.methods.dcd import DCD
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.pfd import PFD
+from distilrec.distillation.methods.rce_kd import RCEKD
+from distilrec.distillation.methods.rd import RD
 from distilrec.distillation.methods.rrd import RRD
 
 __all__ = [
+    "CD",
+    "DCD",
     "KL",
     "METHODS",
     "PFD",
+    "RCEKD",
+    "RD",
     "RRD",
     "AnyMethod",
     "DLLM2Rec",
 ]
 
-AnyMethod: TypeAlias = Annotated[DLLM2Rec | KL | PFD | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[CD | DCD | DLLM2Rec | KL | PFD | RCEKD | RD | RRD, Field(discriminator="method")]
 
 METHODS: dict[str, type[Method]] = {
     method.model_fields["method"].default: method for method in get_args(get_args(AnyMethod)[0])

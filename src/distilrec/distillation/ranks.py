@@ -1,0 +1,129 @@
+"""Where the student puts items: its best ones, and ranks estimated from a sample of the catalogue.
+
+What a recording left out as seen is left out here, too. Nothing here has gradients.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distilrec.data import Interactions, seen_at
+from distilrec.distillation.method import Step
+from distilrec.ranking import queries_at_once, top_k
+from distilrec.scoring import Ragged
+from distilrec.soft_labels import SoftLabels
+
+__all__ = ["best_items", "draw", "estimated_ranks", "left_out", "sampled_items", "taught_items"]
+
+# A candidate's score in the sample is another sum of the same products: it must not come before itself.
+ROUNDING = 1e-5
+
+
+def left_out(log: Interactions, labels: SoftLabels, rows: NDArray[np.int64]) -> Ragged:
+    """The items that the recording left out of each row (P,) of the store, none where it is -1.
+
+    A row's own query says what was seen, which is not the batch's where labels were shuffled.
+    """
+    seen = seen_at(log, labels.query_ids[rows])
+    kept = (rows >= 0) & labels.manifest.filter_seen
+    return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
+
+
+def taught_items(step: Step, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The teacher's best k items, best first: items int64, scores and mask, (P, k) each; 0 where masked.
+
+    Fewer columns where the store lists fewer. What is masked comes last.
+    """
+    soft = step.soft
+    if step.labels.manifest.kind != "full":  # which holds all items, in their own order
+        return soft.items[:, :k], soft.scores[:, :k], soft.mask[:, :k]
+    scores, items = top_k(soft.scores.masked_fill(~soft.mask, -torch.inf), min(k, soft.scores.shape[1]))
+    mask = scores > -torch.inf
+    return items.masked_fill(~mask, 0), scores.masked_fill(~mask, 0.0), mask
+
+
+def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
+    """The student's best k items that the teacher knows, best first: items (P, k) int64 and mask (P, k).
+
+    All are scored, a block of queries at a time. Fewer columns where there are fewer items; all masked for queries
+    that weren't recorded.
+    """
+    n_items = step.labels.manifest.n_items
+    hidden, vectors, bias = _detached(step)
+    seen = left_out(log, step.labels, step.rows)
+    items = torch.empty((len(step.rows), min(k, n_items)), dtype=torch.int64, device=hidden.device)
+    values = torch.empty(items.shape, device=hidden.device)
+    size = queries_at_once(n_items)
+    for begin in range(0, len(items), size):
+        part = slice(begin, begin + size)
+        scores = torch.addmm(bias[:n_items], hidden[part], vectors[:n_items].T)
+        owners, gone = seen[part].flat()
+        keys = (owners * n_items + gone)[gone < n_items]
+        scores.view(-1).index_fill_(0, torch.from_numpy(keys).to(scores.device), -torch.inf)
+        values[part], items[part] = top_k(scores, items.shape[1])
+    recorded = torch.from_numpy(step.rows >= 0).to(items.device)
+    return items, (values > -torch.inf) & recorded.unsqueeze(1)
+
+
+def sampled_items(step: Step, log: Interactions, n: int) -> tuple[Tensor, Tensor]:
+    """n of the items that the teacher knows, drawn evenly and without replacement, the same for all queries.
+
+    Returns items (M,) int64 and the student's scores of them (P, M), -inf where a query has seen the item; M is n, or
+    the number of items if that is less.
+    """
+    n_items = step.labels.manifest.n_items
+    drawn = np.arange(n_items) if n >= n_items else step.rng.choice(n_items, n, replace=False, shuffle=False)
+    hidden, vectors, bias = _detached(step)
+    items = torch.from_numpy(drawn).to(hidden.device)
+    scores = torch.addmm(bias[items], hidden, vectors[items].T)
+    places = np.full(step.student.n_items, -1)
+    places[drawn] = np.arange(len(drawn))
+    owners, seen = left_out(log, step.labels, step.rows).flat()
+    columns = places[seen]
+    keys = (owners * len(drawn) + columns)[columns >= 0]
+    scores.view(-1).index_fill_(0, torch.from_numpy(keys).to(scores.device), -torch.inf)
+    return items, scores
+
+
+@torch.no_grad()
+def estimated_ranks(scores: Tensor, sampled: Tensor, n_items: int) -> Tensor:
+    """(P, C): about how many of all items come before each candidate, n_items / M times those of the sample.
+
+    scores: (P, C), finite, of the candidates. sampled: (P, M), scores of an even sample of the items, -inf for what has
+    no rank. Exact where the sample is the catalogue; scores that are equal up to rounding don't come before.
+
+    >>> estimated_ranks(torch.tensor([[5.0, 1.0]]), torch.tensor([[0.0, 2.0, 4.0, 1.0]]), n_items=8)
+    tensor([[0., 4.]])
+    """
+    marks, order = (scores + ROUNDING * scores.abs().amax(1, keepdim=True)).sort(dim=1)
+    below = torch.searchsorted(marks, sampled.contiguous())  # (P, M): over how many candidates each one comes
+    n_rows, width = scores.shape
+    counts = torch.zeros((n_rows, width + 1), device=scores.device)
+    counts.scatter_add_(1, below, counts.new_ones(1).expand(below.shape))
+    above = counts.flip(1).cumsum(1).flip(1)[:, 1:]  # (P, C), in the order of marks
+    return torch.empty_like(above).scatter_(1, order, above) * (n_items / sampled.shape[1])
+
+
+@torch.no_grad()
+def draw(rng: np.random.Generator, weights: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """n columns of each row, without replacement, p proportional to weights (P, C), at least 0: columns and mask.
+
+    Both (P, n), or (P, C) if that is less, columns ascending. Masked where a row has fewer weights above 0.
+    The n largest of weight over exponential noise: the Gumbel top-k of Kool et al., ICML 2019, without its logarithms.
+    """
+    noise = torch.from_numpy(rng.standard_exponential(tuple(weights.shape), dtype=np.float32)).to(weights.device)
+    keys = weights / noise.clamp(min=1e-30)
+    columns = keys.topk(min(n, weights.shape[1]), dim=1).indices.sort(1).values
+    return columns, weights.gather(1, columns) > 0
+
+
+def _detached(step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    """Hidden states, item vectors and biases without gradients.
+
+    Not made under no_grad: the step keeps the item vectors for those who need their gradients.
+    """
+    vectors, bias = step.item_vectors.detach(), step.student.item_bias()
+    return step.hidden.detach(), vectors, vectors.new_zeros(len(vectors)) if bias is None else bias.detach()
