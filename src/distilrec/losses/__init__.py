@@ -2,7 +2,7 @@
 
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
-from distilrec.losses.ranking import plackett_luce
+from distilrec.losses.ranking import permutation_cross_entropy, plackett_luce
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -27,6 +27,7 @@ __all__ = [
     "cross_entropy_with_logits",
     "knowledge",
     "mission_loss",
+    "permutation_cross_entropy",
     "plackett_luce",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",

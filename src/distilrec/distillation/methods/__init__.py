@@ -6,9 +6,12 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from distilrec.distillation.methods.ir_rrd import IRRRD
 from distilrec.distillation.methods.kl import KL
+from distilrec.distillation.methods.rank_distil import RankDistil
 from distilrec.distillation.methods.rrd import RRD
+from distilrec.distillation.methods.unkd import UnKD
 
-__all__ = ["KL", "RRD", "AnyMethod"]
+__all__ = ["IRRRD", "KL", "RRD", "AnyMethod", "RankDistil", "UnKD"]
 
-AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[IRRRD | KL | RankDistil | RRD | UnKD, Field(discriminator="method")]
