@@ -58,7 +58,8 @@ def shares(counts: Array, groups: Groups, pairs: int, debias: float) -> Array:
     means = np.array([counts[groups.order[part]].mean() for part in groups.slices()])
     ratios = means.max() + means.min() - means
     parts = np.maximum(ratios / ratios.sum(), 0.1) ** debias
-    return np.diff(np.rint(pairs * parts.cumsum() / parts.sum()).astype(np.int64), prepend=0)
+    ends: Array = np.rint(pairs * parts.cumsum() / parts.sum()).astype(np.int64)
+    return np.diff(ends, prepend=0)
 
 
 def group_lists(labels: SoftLabels, log: Interactions, groups: Groups, pool: int) -> NDArray[np.int32]:
@@ -86,7 +87,11 @@ def _scorer(labels: SoftLabels, order: Array) -> Callable[[Array], Tensor]:
     if labels.manifest.kind == "full":
         return lambda rows: labels.scores(rows, np.broadcast_to(order, (len(rows), len(order))))
     vectors, bias = (torch.from_numpy(array[order]) for array in (labels.item_vectors, labels.item_bias))
-    return lambda rows: torch.addmm(bias, torch.from_numpy(labels.arrays(rows)["hidden"].astype(np.float32)), vectors.T)
+
+    def score(rows: Array) -> Tensor:
+        return torch.addmm(bias, torch.from_numpy(labels.arrays(rows)["hidden"].astype(np.float32)), vectors.T)
+
+    return score
 
 
 def _mask_seen(scores: Tensor, seen: tuple[Array, NDArray[np.int32]], places: Array) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distilrec.distillation.draw import as_lists
+from distilrec.distillation.draw import as_lists, gumbel
 from distilrec.distillation.method import Method, Setting, Step, Term
 from distilrec.losses.ranking import permutation_cross_entropy
 from distilrec.soft_labels import SoftBatch
@@ -29,8 +29,8 @@ class RankDistil(Method):
     Source: after Reddi et al., RankDistil, AISTATS 2021, as TF-Ranking computes it (`CoupledRankDistilLoss`), with its
     8 permutations; it has no default of k but the whole list, and its temperature divides the student's scores.
     Deviations: permutations are of the listed items only. The store's sample of all others comes after them, in any
-    order, each item for as many as it was drawn from, so that the student's distribution is over all items. A mean over
-    places, where theirs is a sum.
+    order, each of these for 1 / (its probability of being in the sample) items, so that the student's distribution is
+    over all items. A mean over places, where theirs is a sum.
     """
 
     method: Literal["rank_distil"] = "rank_distil"
@@ -57,8 +57,7 @@ class _Term(Term):
         method = self.method
         soft = as_lists(step, FULL_LISTED, FULL_OTHERS)
         width = soft.items.shape[1]
-        shape = method.permutations, *soft.items.shape
-        noise = torch.from_numpy(step.rng.gumbel(size=shape).astype("float32")).to(soft.items.device)
+        noise = gumbel((method.permutations, *soft.items.shape), step.rng).to(soft.items.device)
         scores = step.scores(torch.cat([soft.items, soft.tail_items], dim=1))
         return permutation_cross_entropy(
             scores[:, :width],

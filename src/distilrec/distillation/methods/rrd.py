@@ -39,8 +39,8 @@ class RRD(ListSettings):
     uninteresting: items drawn from the store's sample of those not listed; they come below in any order.
 
     Source: Kang, Hwang, Kweon and Yu, DE-RRD, CIKM 2020, and its code, whose defaults these are but for `pool`.
-    Deviations from the code: the pool is 100 items, not 500, which the store would have to list; at a sharpness of 10
-    all places from the 101st on have a chance of exp(-10) together. Items are drawn at each step, not once an epoch.
+    Deviations from the code: the pool is 100 items, not 500, which the store would have to list; with the other
+    defaults one list in 75 would have an item from beyond. Items are drawn at each step, not once an epoch.
     Uninteresting items come from the store's fixed sample of those that it doesn't list, not from all that are neither
     taken nor in the pool. The loss is a mean over queries and over places, where theirs is a sum over both, times
     lambda of 1e-3, beside a base loss that is a sum over interactions.

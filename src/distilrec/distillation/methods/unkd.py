@@ -29,11 +29,11 @@ class UnKD(Method):
     group, what the query has seen left out; the better one is hi.
 
     Source: after Chen et al., UnKD, WSDM 2023, and its code, whose defaults these are but for those named here.
-    Deviations from the code: its debias, called lamda, is 1 in its sampler, but 0 in its settings, which win. Its pool
-    is 1,000; at a sharpness of 20 all places from the 101st on are drawn with a probability of exp(-5). Its groups are
-    filled one by one, and 2 by default (4 in its example). Ratios aren't rounded to two digits. A pair that drew one
-    item twice drops out, where theirs is drawn again. Pairs are drawn at each step, not once an epoch. The mean is over
-    queries, where theirs is over interactions, by which active users weigh more.
+    Deviations from the code: the power of ratios, there `lamda`, is 0 by its settings and its example, so that each
+    group gets as many pairs. Its pool is 1,000; at a sharpness of 20 the places from the 101st on have a probability of
+    exp(-5) together. It takes 2 groups by default, 4 in its example, fills them one by one, and rounds ratios to two
+    digits. A pair that drew one item twice drops out, where it draws again. Pairs are drawn at each step, not once an
+    epoch. The mean is over queries, where its own is over interactions, by which active users weigh more.
 
     The lists are made once, from all scores of the teacher, in blocks; they take 4 bytes times the store's rows, groups
     and pool.
@@ -79,8 +79,8 @@ class _Term(Term):
         items[known] = np.concatenate([high, low], axis=1).clip(min=0)
         counts = (first != second).astype(np.float32)
         weights[known] = counts / counts.sum(1, keepdims=True).clip(min=1)
-        scores = step.scores(step.student.tensor(items))
-        return bpr(*(half.flatten() for half in scores.chunk(2, 1)), step.student.tensor(weights.flatten()))
+        better, worse = step.scores(step.student.tensor(items)).chunk(2, dim=1)
+        return bpr(better.flatten(), worse.flatten(), step.student.tensor(weights.flatten()))
 
 
 def draw_ranks(lengths: Array, sharpness: float, rng: np.random.Generator) -> Array:
