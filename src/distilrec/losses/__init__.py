@@ -3,7 +3,7 @@
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.pointwise import soft_binary_cross_entropy, weighted_log_sigmoid
-from distilrec.losses.ranking import ordered_plackett_luce, plackett_luce
+from distilrec.losses.ranking import ordered_plackett_luce, permutation_cross_entropy, plackett_luce
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -29,6 +29,7 @@ __all__ = [
     "knowledge",
     "mission_loss",
     "ordered_plackett_luce",
+    "permutation_cross_entropy",
     "plackett_luce",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",

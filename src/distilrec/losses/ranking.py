@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distilrec.losses._common import check_finite, check_mask, check_shape, weighted_mean
 
-__all__ = ["ordered_plackett_luce", "plackett_luce"]
+__all__ = ["ordered_plackett_luce", "permutation_cross_entropy", "plackett_luce"]
 
 # Takes part in no sum, and unlike -inf has a gradient.
 _NOTHING = -1e30
@@ -36,7 +36,7 @@ def plackett_luce(
     Rows without candidates don't count.
     Raises ValueError or TypeError on arguments that don't fit, SoftLabelError on a teacher's NaN or infinity.
 
-    Source: Xia et al., ICML 2008 (ListMLE); with unlisted items Kang et al., DE-RRD, CIKM 2020, equation 8, whose code
+    Source: Xia et al., ICML 2008 (ListMLE); with unlisted items Kang et al., DE-RRD, CIKM 2020, whose code
     takes the logarithm of a cumulative sum, and overflows where this doesn't.
 
     >>> scores, mask = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
@@ -100,3 +100,62 @@ def ordered_plackett_luce(
     if reduction == "sum":
         return (loss * row_weights).sum()
     return weighted_mean(where, loss / lengths.clamp(min=1), row_weights)
+
+
+def permutation_cross_entropy(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    *,
+    top: int,
+    others: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """How improbable the student finds the first places of permutations drawn from the teacher's scores.
+
+    Both draw candidates one by one by softmax of their scores; the mean over permutations estimates the cross-entropy
+    of the teacher's distribution over the first `top` places and the student's.
+
+    student_scores, teacher_scores: (B, C) logits. mask: (B, C) bool, True where the candidate counts. noise: (S, B, C),
+    standard Gumbel, one layer for each permutation, which is the order of teacher_scores + noise. top: k, how many
+    places count. others: (B,), the log-sum-exp of the student's scores of whatever comes after all candidates, in any
+    order; None if nothing does. weights: (B,), at least 0, or None.
+    A mean over rows of the mean over permutations and over a row's places; rows without candidates don't count.
+    Raises ValueError or TypeError on arguments that don't fit, SoftLabelError on a teacher's NaN or infinity.
+
+    Source: after Reddi et al., RankDistil, AISTATS 2021, as TF-Ranking computes it (`CoupledRankDistilLoss`).
+    Deviations: a mean over places, where theirs is a sum; places without candidate drop out, where theirs give them
+    scores of log(1e-10); `others`.
+
+    >>> scores, mask = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+    >>> round(permutation_cross_entropy(scores, scores, mask, torch.zeros(1, 1, 3), top=1).exp().item(), 4)
+    3.0
+    """
+    where = "permutation_cross_entropy"
+    check_shape(f"{where}: student_scores", student_scores, (-1, -1), "rows must be queries, columns candidates")
+    shape = tuple(student_scores.shape)
+    check_shape(f"{where}: teacher_scores", teacher_scores, shape, "the student would learn the order of other items")
+    check_mask(f"{where}: mask", mask, shape)
+    check_shape(f"{where}: noise", noise, (-1, *shape), "permutations would be those of other rows")
+    check_finite(f"{where}: teacher_scores", teacher_scores, mask)
+    if top < 1:
+        raise ValueError(f"{where}: expected top of at least 1, given {top}")
+    keys = (teacher_scores.detach() + noise).masked_fill(~mask, -torch.inf)
+    first = keys.topk(min(top, shape[1]), dim=2).indices  # (S, B, k), in the order drawn
+    counts = mask.expand_as(keys).gather(2, first)
+    scores = student_scores.masked_fill(~mask, _NOTHING).expand_as(keys)
+    placed = scores.gather(2, first)
+    after = scores.scatter(2, first, _NOTHING).logsumexp(2)
+    if others is not None:
+        check_shape(f"{where}: others", others, shape[:1], "they would come after other rows")
+        after = torch.logaddexp(after, others)
+    # From the last place to the first: the log of what could have come there.
+    possible = torch.cat([after.unsqueeze(2), placed.flip(2)], dim=2).logcumsumexp(2)[:, :, 1:].flip(2)
+    lengths = counts[0].sum(1)
+    loss = (possible - placed).masked_fill(~counts, 0.0).sum(2).mean(0) / lengths.clamp(min=1)
+    row_weights = (lengths > 0).float()
+    if weights is not None:
+        check_shape(f"{where}: weights", weights, shape[:1], "weights would multiply other rows")
+        row_weights = row_weights * weights
+    return weighted_mean(where, loss, row_weights)

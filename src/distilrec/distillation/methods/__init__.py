@@ -10,26 +10,35 @@ from distilrec.distillation.method import Method
 from distilrec.distillation.methods.cd import CD
 from distilrec.distillation.methods.dcd import DCD
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
+from distilrec.distillation.methods.ir_rrd import IRRRD
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.pfd import PFD
+from distilrec.distillation.methods.rank_distil import RankDistil
 from distilrec.distillation.methods.rce_kd import RCEKD
 from distilrec.distillation.methods.rd import RD
-from distilrec.distillation.methods.rrd import RRD
+from distilrec.distillation.methods.rrd import ListSettings
+from distilrec.distillation.methods.unkd import UnKD
 
 __all__ = [
     "CD",
     "DCD",
+    "IRRRD",
     "KL",
     "METHODS",
     "PFD",
     "RCEKD",
     "RD",
-    "RRD",
     "AnyMethod",
     "DLLM2Rec",
+    "ListSettings",
+    "RankDistil",
+    "UnKD",
 ]
 
-AnyMethod: TypeAlias = Annotated[CD | DCD | DLLM2Rec | KL | PFD | RCEKD | RD | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[
+    CD | DCD | DLLM2Rec | IRRRD | KL | ListSettings | PFD | RCEKD | RD | RankDistil | UnKD,
+    Field(discriminator="method"),
+]
 
 METHODS: dict[str, type[Method]] = {
     method.model_fields["method"].default: method for method in get_args(get_args(AnyMethod)[0])
