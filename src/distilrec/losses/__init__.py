@@ -3,6 +3,7 @@
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.ranking import plackett_luce
+from distilrec.losses.relation import grouped_topology, topology
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -25,6 +26,7 @@ __all__ = [
     "combine",
     "cross_entropy",
     "cross_entropy_with_logits",
+    "grouped_topology",
     "knowledge",
     "mission_loss",
     "plackett_luce",
@@ -34,5 +36,6 @@ __all__ = [
     "soft_label_kl_with_tail",
     "softmax_cross_entropy",
     "tail_log_sum_exp",
+    "topology",
     "unlikelihood",
 ]

@@ -6,9 +6,11 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from distilrec.distillation.methods.ftd import FTD
+from distilrec.distillation.methods.htd import HTD
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.rrd import RRD
 
-__all__ = ["KL", "RRD", "AnyMethod"]
+__all__ = ["FTD", "HTD", "KL", "RRD", "AnyMethod"]
 
-AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[FTD | HTD | KL | RRD, Field(discriminator="method")]
