@@ -25,6 +25,13 @@ def test_the_forecast_is_exact(recorded, factored, settings):
     assert forecast(config, 50, 30, 4) == labels.summary()["bytes"]
 
 
+def test_factors_that_are_being_trained_can_be_recorded(recorded, factored):
+    """A model's item vectors are its weights, which want gradients."""
+    expected = recorded(factored, kind="factored", name="plain").item_vectors
+    factored.items, factored.bias = factored.items.requires_grad_(), factored.bias.requires_grad_()
+    assert (recorded(factored, kind="factored").item_vectors == expected).all()
+
+
 def test_a_full_disk_is_refused_before_the_start(recorded, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(SoftLabelError, match=r"0\.00 GB free"):

@@ -4,6 +4,7 @@ from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.pointwise import soft_binary_cross_entropy, weighted_log_sigmoid
 from distilrec.losses.ranking import ordered_plackett_luce, permutation_cross_entropy, plackett_luce
+from distilrec.losses.relation import grouped_topology, topology
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -26,6 +27,7 @@ __all__ = [
     "combine",
     "cross_entropy",
     "cross_entropy_with_logits",
+    "grouped_topology",
     "knowledge",
     "mission_loss",
     "ordered_plackett_luce",
@@ -38,6 +40,7 @@ __all__ = [
     "soft_label_kl_with_tail",
     "softmax_cross_entropy",
     "tail_log_sum_exp",
+    "topology",
     "unlikelihood",
     "weighted_log_sigmoid",
 ]

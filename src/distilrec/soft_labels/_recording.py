@@ -109,7 +109,7 @@ class Recording:
         partial = self.path / ".items.tmp"
         partial.mkdir()
         with NpyWriter(partial, columns, layout.n_items) as writer:
-            writer.append({"item_vectors": vectors.cpu().numpy(), "item_bias": bias.cpu().numpy()})
+            writer.append({"item_vectors": vectors.detach().cpu().numpy(), "item_bias": bias.detach().cpu().numpy()})
         for name in columns:
             publish(partial / f"{name}.npy", self.path / f"{name}.npy")
         partial.rmdir()

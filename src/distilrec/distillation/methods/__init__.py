@@ -10,6 +10,8 @@ from distilrec.distillation.method import Method
 from distilrec.distillation.methods.cd import CD
 from distilrec.distillation.methods.dcd import DCD
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
+from distilrec.distillation.methods.ftd import FTD
+from distilrec.distillation.methods.htd import HTD
 from distilrec.distillation.methods.ir_rrd import IRRRD
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.pfd import PFD
@@ -22,6 +24,8 @@ from distilrec.distillation.methods.unkd import UnKD
 __all__ = [
     "CD",
     "DCD",
+    "FTD",
+    "HTD",
     "IRRRD",
     "KL",
     "METHODS",
@@ -36,7 +40,7 @@ __all__ = [
 ]
 
 AnyMethod: TypeAlias = Annotated[
-    CD | DCD | DLLM2Rec | IRRRD | KL | ListSettings | PFD | RCEKD | RD | RankDistil | UnKD,
+    CD | DCD | DLLM2Rec | FTD | HTD | IRRRD | KL | ListSettings | PFD | RCEKD | RD | RankDistil | UnKD,
     Field(discriminator="method"),
 ]
 
