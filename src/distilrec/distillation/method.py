@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -21,7 +22,7 @@ from distilrec.soft_labels import SoftBatch, SoftLabels
 
 __all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Term"]
 
-Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users"]
+Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users", "members"]
 
 _CURES: dict[Need, str] = {
     "lists": "record a longer list with `record: {k: ...}`",
@@ -29,6 +30,7 @@ _CURES: dict[Need, str] = {
     "hidden": "record the teacher with `record: {hidden: true}`, if it has hidden states",
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
+    "members": "record them with `record: {members: true}`, or give `members` to `distil`",
 }
 
 
@@ -56,12 +58,16 @@ class Schedule(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a method is set up for: the student to train, its training log, the teacher's store, and a seed."""
+    """What a method is set up for: the student to train, its training log, the teacher's store, and a seed.
+
+    members: of the teacher, by name: the recordings of each, from its earliest checkpoint to the finished model.
+    """
 
     student: DotProductModel
     log: Interactions
     labels: SoftLabels
     seed: int
+    members: Mapping[str, tuple[SoftLabels, ...]] = field(default_factory=dict)
 
     def module(self, name: str, make: type[nn.Module], *sizes: int, **options: Any) -> nn.Module:
         """A module whose first weights follow from the setting's seed and `name` alone."""
@@ -76,7 +82,7 @@ class Step:
 
     batch: P queries and their targets. hidden: (P, D), the student's states of the queries, with gradients. rows:
     (P,) int64, of each query in the store, -1 where it isn't recorded. soft: what the store says of them. epoch: from
-    1. rng: for whatever the term draws.
+    1. rng: for whatever the term draws. members: as in the setting.
     """
 
     student: DotProductModel
@@ -87,6 +93,11 @@ class Step:
     soft: SoftBatch
     epoch: int
     rng: np.random.Generator
+    members: Mapping[str, tuple[SoftLabels, ...]] = field(default_factory=dict)
+
+    def recorded(self, labels: SoftLabels) -> SoftBatch:
+        """What a recording says of the batch's queries; all masked where it doesn't hold them."""
+        return labels.batch(labels.rows(self.batch.query_ids)).to(self.hidden.device)
 
     @cached_property
     def item_vectors(self) -> Tensor:
@@ -158,14 +169,18 @@ class Method(BaseModel, ABC):
 
     def check(self, setting: Setting) -> None:
         """Raise SoftLabelError when store or student lack what the method needs."""
-        manifest = setting.labels.manifest
-        k = manifest.n_items if manifest.kind == "full" else manifest.k
+        read = [setting.labels]
+        if "members" in self.needs:
+            read += [store for recordings in setting.members.values() for store in recordings]
+        shortest = min(read, key=_length)
+        manifest, k = setting.labels.manifest, _length(shortest)
         lacks: dict[Need, bool] = {
             "lists": k < min(self.listed, manifest.n_items),
             "scores": manifest.kind == "topk",
             "hidden": manifest.width is None,
             "item_vectors": manifest.kind != "factored",
             "users": setting.student.reads_histories,
+            "members": not setting.members,
         }
         wanted: dict[Need, str] = {
             "lists": f"lists of {self.listed} items (the store's have {k})",
@@ -173,9 +188,14 @@ class Method(BaseModel, ABC):
             "hidden": "the teacher's hidden states",
             "item_vectors": "the teacher's item vectors",
             "users": "a student that looks users up",
+            "members": "recordings of the teacher's members",
         }
         for need in ("lists", *self.needs):
             if lacks[need]:
-                raise SoftLabelError(
-                    f"{setting.labels.path}: the method {self.name!r} needs {wanted[need]}; {_CURES[need]}"
-                )
+                path = shortest.path if need == "lists" else setting.labels.path
+                raise SoftLabelError(f"{path}: the method {self.name!r} needs {wanted[need]}; {_CURES[need]}")
+
+
+def _length(labels: SoftLabels) -> int:
+    """Of the lists."""
+    return labels.manifest.n_items if labels.manifest.kind == "full" else labels.manifest.k

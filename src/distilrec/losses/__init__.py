@@ -2,7 +2,7 @@
 
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
-from distilrec.losses.ranking import plackett_luce
+from distilrec.losses.ranking import listed_first, plackett_luce
 from distilrec.losses.response import (
     cross_entropy,
     cross_entropy_with_logits,
@@ -26,6 +26,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_with_logits",
     "knowledge",
+    "listed_first",
     "mission_loss",
     "plackett_luce",
     "sampled_soft_label_kl",
