@@ -13,7 +13,7 @@ from distilrec.data import NAMED_SETS, DataConfig, Prepared
 from distilrec.distillation import DistillationConfig, check_pair
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
-from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, reads_histories
 from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
@@ -49,10 +49,18 @@ class Record(RecordConfig):
     """What is recorded of the teacher, and for which queries.
 
     queries: `prefixes`, each place of each training history, for students that read histories; `final`, the end of
-    each training history, for students with user vectors; `auto` chooses by the student.
+    each training history, for students with user vectors; `auto` chooses by the student. members: whether each member
+    of the teacher is recorded, too, for methods that learn from several. checkpoints: so many earlier states of each
+    member that is trained by steps, evenly spaced on the way to its best epoch, are recorded as well, for `hetcomp`.
     """
 
     queries: Literal["auto", "final", "prefixes"] = "auto"
+    members: bool = False
+    checkpoints: int = Field(0, ge=0, le=100)
+
+    def settings(self) -> RecordConfig:
+        """Of one recording."""
+        return RecordConfig(**self.model_dump(include=set(RecordConfig.model_fields)))
 
 
 class Student(_Part):
@@ -173,6 +181,31 @@ class Recipe(_Part):
             raise ValueError("distilled.distillation.knowledge_weight needs record.hidden: true")
         if self.record.hidden and (len(self.teacher) > 1 or not isinstance(self.teacher[0].model, VectorConfig)):
             raise ValueError("record.hidden needs a teacher of one member that has vectors; an ensemble has no states")
+        if self.record.checkpoints and not self.record.members:
+            raise ValueError("record.checkpoints are those of the members; they need record.members: true")
+        return self
+
+    @model_validator(mode="after")
+    def _methods_have_members(self) -> Self:
+        lacks = {
+            "members": (not self.record.members, "record.members: true"),
+            "checkpoints": (
+                not (self.record.checkpoints and any(isinstance(m.model, VectorConfig) for m in self.teacher)),
+                "record.checkpoints of at least 1, and a member that has vectors",
+            ),
+            "targets": (
+                self.record.filter_seen and not reads_histories(self.student.model),
+                "record.filter_seen: false, or a student that reads histories",
+            ),
+        }
+        for method in self.distilled.distillation.methods:
+            for need in method.needs:
+                lacking, cure = lacks.get(need, (False, ""))
+                if lacking:
+                    raise ValueError(f"the method {method.name} needs {cure}")
+            strangers = set(getattr(method, "weights", {})) - {member.name for member in self.teacher}
+            if strangers:
+                raise ValueError(f"the method {method.name} weighs {sorted(strangers)}, which are no members")
         return self
 
     def with_student(self, **settings: Any) -> Recipe:
@@ -243,9 +276,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _with_tags(short: Any, full: Any) -> Any:
-    """Put the keys back that say which model or kind of split is meant: they are defaults of their own classes."""
+    """Put the keys back that say which model, split or method is meant: they are defaults of their own classes."""
     if isinstance(short, dict):
-        tags = {key: full[key] for key in ("model", "kind") if isinstance(full.get(key), str)}
+        tags = {key: full[key] for key in ("model", "kind", "method") if isinstance(full.get(key), str)}
         return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
     if isinstance(short, list):
         return [_with_tags(*pair) for pair in zip(short, full, strict=True)]

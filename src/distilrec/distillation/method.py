@@ -22,7 +22,7 @@ from distilrec.soft_labels import SoftBatch, SoftLabels
 
 __all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Term"]
 
-Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users", "members"]
+Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users", "members", "checkpoints", "targets"]
 
 _CURES: dict[Need, str] = {
     "lists": "record a longer list with `record: {k: ...}`",
@@ -31,6 +31,8 @@ _CURES: dict[Need, str] = {
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
     "members": "record them with `record: {members: true}`, or give `members` to `distil`",
+    "checkpoints": "record some with `record: {members: true, checkpoints: 3}`, of members that are trained by steps",
+    "targets": "record with `record: {filter_seen: false}`, or distil into a model that reads histories",
 }
 
 
@@ -181,6 +183,8 @@ class Method(BaseModel, ABC):
             "item_vectors": manifest.kind != "factored",
             "users": setting.student.reads_histories,
             "members": not setting.members,
+            "checkpoints": all(len(recordings) == 1 for recordings in setting.members.values()),
+            "targets": not setting.student.reads_histories and all(store.manifest.filter_seen for store in read),
         }
         wanted: dict[Need, str] = {
             "lists": f"lists of {self.listed} items (the store's have {k})",
@@ -189,6 +193,8 @@ class Method(BaseModel, ABC):
             "item_vectors": "the teacher's item vectors",
             "users": "a student that looks users up",
             "members": "recordings of the teacher's members",
+            "checkpoints": "earlier checkpoints of a member",
+            "targets": "recordings of what the true labels ask for, and these left out what a user has seen",
         }
         for need in ("lists", *self.needs):
             if lacks[need]:

@@ -101,7 +101,7 @@ def distil(
     if config.alpha or config.knowledge_weight:
         for store in (labels, *(store for recordings in (members or {}).values() for store in recordings)):
             _check_store(student, split.train, store)
-    objective = _Objective(student, split.train, labels, config, supervision, modules, members or {})
+    objective = _Objective(student, split.train, labels, config, supervision, modules, members)
     batches = student.batches(split.train, supervision, training.batch_size, disliked)
     return train(
         modules,
@@ -156,9 +156,9 @@ class _Objective:
         config: DistillationConfig,
         supervision: Supervision,
         modules: nn.ModuleDict,
-        members: Mapping[str, tuple[SoftLabels, ...]],
+        members: Mapping[str, tuple[SoftLabels, ...]] | None = None,
     ) -> None:
-        self.student, self.log, self.labels, self.members = student, log, labels, members
+        self.student, self.log, self.labels, self.members = student, log, labels, members or {}
         self.config, self.supervision = config, supervision
         parts = dict(modules.items())
         self.projection = parts.get("projection")

@@ -76,7 +76,8 @@ def unite(lists: Sequence[Lists]) -> Union:
     width = int(number.max()) + 1 if number.numel() else 0
     united = torch.full((len(items), width), end, device=items.device).scatter_(1, number, ordered)
     kept = united < end
-    return Union(united.masked_fill(~kept, 0), kept, places.split([part.shape[1] for part, _ in lists], dim=1))
+    widths = [part.shape[1] for part, _ in lists]
+    return Union(united.masked_fill(~kept, 0), kept, torch.split(places, widths, dim=1))
 
 
 def vote(lists: Sequence[Lists], sample: Lists, weights: Sequence[float], points: Tensor) -> tuple[Union, Tensor]:

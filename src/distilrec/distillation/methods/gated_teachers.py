@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.union import Union, unite
-from distilrec.errors import SoftLabelError
 from distilrec.losses.response import sampled_soft_label_kl
 from distilrec.soft_labels import SoftBatch
 
@@ -39,20 +38,10 @@ class GatedTeachers(Method):
     """
 
     method: Literal["gated_teachers"] = "gated_teachers"
-    needs: ClassVar[tuple[Need, ...]] = ("members",)
+    needs: ClassVar[tuple[Need, ...]] = ("members", "targets")
 
     temperature: float = Field(default=1.0, gt=0)
     floor: float = Field(default=0.1, ge=0, le=1)
-
-    def check(self, setting: Setting) -> None:
-        """Raise SoftLabelError also where no true label is among the candidates, and the gate could learn nothing."""
-        super().check(setting)
-        seen = any(not recordings[-1].manifest.filter_seen for recordings in setting.members.values())
-        if not (setting.student.reads_histories or seen):
-            raise SoftLabelError(
-                "gated_teachers: a student that looks users up learns items that they have seen, which the recordings "
-                "left out, so the gate has no true label to learn from; record with `record: {filter_seen: false}`"
-            )
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""
@@ -70,7 +59,8 @@ class _Term(Term):
 
     def alpha(self, hidden: Tensor, recorded: Tensor) -> Tensor:
         """(P, M), each row adding up to 1, or 0 where no member recorded (P, M) the query."""
-        gate = self.gate(hidden.detach()).masked_fill(~recorded, torch.finfo(hidden.dtype).min).softmax(1)
+        gate: Tensor = self.gate(hidden.detach())
+        gate = gate.masked_fill(~recorded, torch.finfo(hidden.dtype).min).softmax(1)
         even = recorded / recorded.sum(1, keepdim=True).clamp(min=1)
         return (self.method.floor * even + (1 - self.method.floor) * gate) * recorded
 
