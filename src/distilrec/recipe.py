@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from distilrec.data import NAMED_SETS, DataConfig, Prepared
 from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual, check_pair
+from distilrec.distillation.method import Supply
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
 from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, reads_histories
@@ -51,10 +52,18 @@ class Record(RecordConfig):
     """What is recorded of the teacher, and for which queries.
 
     queries: `prefixes`, each place of each training history, for students that read histories; `final`, the end of
-    each training history, for students with user vectors; `auto` chooses by the student.
+    each training history, for students with user vectors; `auto` chooses by the student. members: whether each member
+    of the teacher is recorded, too, for methods that learn from several. checkpoints: so many earlier states of each
+    member that is trained by steps, evenly spaced on the way to its best epoch, are recorded as well, for `hetcomp`.
     """
 
     queries: Literal["auto", "final", "prefixes"] = "auto"
+    members: bool = False
+    checkpoints: int = Field(0, ge=0, le=100)
+
+    def settings(self) -> RecordConfig:
+        """Of one recording."""
+        return RecordConfig(**self.model_dump(include=set(RecordConfig.model_fields)))
 
 
 class Student(_Part):
@@ -182,6 +191,8 @@ class Recipe(_Part):
             raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
         if self.record.hidden and (len(self.teacher) > 1 or not isinstance(self.teacher[0].model, VectorConfig)):
             raise ValueError("record.hidden needs a teacher of one member that has vectors; an ensemble has no states")
+        if self.record.checkpoints and not self.record.members:
+            raise ValueError("record.checkpoints are those of the members; they need record.members: true")
         return self
 
     def _check_distilled(self, name: str, settings: Distilled) -> None:
@@ -196,14 +207,22 @@ class Recipe(_Part):
 
     def lacking(self, settings: Distilled) -> str | None:
         """What the methods of these settings miss in what the recipe records, and in its student; None if nothing."""
-        record, mixed = self.record, settings.distillation
-        hidden, histories = record.hidden or record.kind == "factored", reads_histories(self.student.model)
-        for method in mixed.methods if mixed.alpha else ():
-            k = method.listed if record.kind == "full" else record.k
-            found = method.lacking(kind=record.kind, k=k, hidden=hidden, reads_histories=histories)
-            if found is not None:
-                return found
-        return None
+        record, methods = self.record, settings.distillation.methods
+        longest = max(method.listed for method in methods)
+        supply = Supply(
+            kind=record.kind,
+            k=longest if record.kind == "full" else record.k,
+            hidden=record.hidden or record.kind == "factored",
+            filter_seen=record.filter_seen,
+            members=record.members,
+            checkpoints=record.checkpoints > 0 and any(isinstance(m.model, VectorConfig) for m in self.teacher),
+            reads_histories=reads_histories(self.student.model),
+        )
+        strangers = {name for method in methods for name in getattr(method, "weights", {})}
+        strangers -= {member.name for member in self.teacher}
+        found = [f"{min(strangers)!r} is weighed, and is no member of the teacher"] if strangers else []
+        found += [lacking for method in methods if (lacking := method.lacking(supply)) is not None]
+        return found[0] if found and settings.distillation.alpha else None
 
     def with_student(self, **settings: Any) -> Recipe:
         """The same with a student of other settings: `precision`, or those of its model. Raises RecipeError."""

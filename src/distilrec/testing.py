@@ -393,11 +393,13 @@ class MethodContract:
         """Sixteen users with three training items each."""
         return _leave_last_out(clusters(n_users=16, n_items=40, n_clusters=4, length=5))
 
-    def labels(self, data: Split, folder: Path, reads_histories: bool, every: int = 1, **settings: Any) -> SoftLabels:
-        """The teacher's store, of every so manieth query."""
+    def labels(
+        self, data: Split, folder: Path, reads_histories: bool, every: int = 1, n_clusters: int = 4, **settings: Any
+    ) -> SoftLabels:
+        """The teacher's store, of every so manieth query; with fewer clusters, of a teacher that knows less."""
         queries, ids = prefix_queries(data.train, 4) if reads_histories else final_queries(data.train)
         return record(
-            ClusterTeacher(data.log.n_items, 4),
+            ClusterTeacher(data.log.n_items, n_clusters),
             queries[::every],
             ids[::every],
             folder / f"labels-{len(list(folder.iterdir()))}",
@@ -406,6 +408,15 @@ class MethodContract:
             data_fingerprint="data",
             teacher_fingerprint="clusters",
         )
+
+    def members(
+        self, data: Split, folder: Path, reads_histories: bool, every: int = 1
+    ) -> dict[str, tuple[SoftLabels, ...]]:
+        """Two members of the teacher, one of which knew less at first; none for methods that don't need them."""
+        if "members" not in self.method.needs:
+            return {}
+        early, final = (self.labels(data, folder, reads_histories, every, n) for n in (2, 4))
+        return {"learned": (early, final), "known": (final,)}
 
     def student(self, data: Split, reads_histories: bool) -> DotProductModel:
         """Untrained, always with the same weights."""
@@ -425,7 +436,8 @@ class MethodContract:
         """Prevents a method that is wired wrongly, which looks like the student alone, whatever its loss says."""
         alone, taught = (self.student(data, reads_histories) for _ in range(2))
         fit(alone, data, Supervision(), self.training, seed=0)
-        curve = self.distil(taught, data, self.labels(data, tmp_path, reads_histories))
+        labels = self.labels(data, tmp_path, reads_histories)
+        curve = self.distil(taught, data, labels, members=self.members(data, tmp_path, reads_histories))
         assert curve[-1].losses["loss"] < curve[0].losses["loss"]
         assert _hit_rate(taught, data, 6) >= _hit_rate(alone, data, 6) + self.least_gain
 
@@ -436,9 +448,10 @@ class MethodContract:
         monkeypatch.setattr(training_module, "CHECKPOINT_SECONDS", -1.0)
         labels, settings = self.labels(data, tmp_path, reads_histories), {"epochs": 4, "evaluate_every": 1}
         training = self.training.model_copy(update=settings)
+        members = self.members(data, tmp_path, reads_histories)
         whole, parts = (self.student(data, reads_histories) for _ in range(2))
         generators = _global_generators()
-        self.distil(whole, data, labels, training=training)
+        self.distil(whole, data, labels, members=members, training=training)
         assert _global_generators() == generators
 
         def stop(epoch: Epoch) -> None:
@@ -447,22 +460,23 @@ class MethodContract:
 
         checkpoint = tmp_path / "checkpoint.safetensors"
         with pytest.raises(KeyboardInterrupt):
-            self.distil(parts, data, labels, training=training, checkpoint=checkpoint, on_epoch=stop)
+            self.distil(parts, data, labels, members=members, training=training, checkpoint=checkpoint, on_epoch=stop)
         parts = self.student(data, reads_histories)
-        self.distil(parts, data, labels, training=training, checkpoint=checkpoint)
+        self.distil(parts, data, labels, members=members, training=training, checkpoint=checkpoint)
         assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
 
     def test_queries_without_soft_labels(self, data: Split, tmp_path: Path, reads_histories: bool) -> None:
         """Prevents zeros that stand for what the teacher wasn't asked from being learned as its opinion, or NaN."""
         labels = self.labels(data, tmp_path, reads_histories, every=3)
-        student = self.student(data, reads_histories)
-        curve = self.distil(student, data, labels, training=self.training.model_copy(update={"epochs": 3}))
+        members = self.members(data, tmp_path, reads_histories, every=3)
+        student, training = self.student(data, reads_histories), self.training.model_copy(update={"epochs": 3})
+        curve = self.distil(student, data, labels, members=members, training=training)
         assert np.isfinite(curve[-1].losses["loss"])
 
     def test_what_it_needs_is_missed_before_training(self, data: Split, tmp_path: Path) -> None:
         """Prevents an error in the first step, after an hour of preparation."""
         poor = self.labels(data, tmp_path, False, kind="topk", hidden=False)
-        if set(self.method.needs) & {"scores", "hidden", "item_vectors"}:
+        if set(self.method.needs) & {"scores", "hidden", "item_vectors", "members"}:
             with pytest.raises(SoftLabelError, match=f"'{self.method.name}' needs"):
                 self.method.check(Setting(self.student(data, False), data.train, poor, 0))
         if "users" in self.method.needs:

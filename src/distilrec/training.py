@@ -94,6 +94,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_weights: Callable[[int, Mapping[str, Tensor]], None] | None = None,
 ) -> list[Epoch]:
     """Train `modules` until validation stops improving, and leave them with their best weights.
 
@@ -101,7 +102,8 @@ def train(
     part "loss" is minimised. validate: quality, higher is better, of the modules as they are.
     checkpoint: a file from which an interrupted training goes on at its last saved epoch, to the same bytes
     that an uninterrupted one gives; it is removed by whoever made the folder. on_epoch: called after each
-    epoch, those before an interruption included.
+    epoch, those before an interruption included. on_weights: called with the number of each epoch and the weights
+    after it (their average, where that is kept), before a checkpoint can make it one of those that aren't done again.
 
     Everything random, dropout too, follows from `seed` and the epoch's number; the global generators are
     left as they were. Raises ModelError when the loss is no longer finite, ArtefactError when the checkpoint
@@ -122,6 +124,8 @@ def train(
     while len(state.epochs) < config.epochs and state.waited() < config.patience:
         epoch = _epoch(state, len(state.epochs) + 1, batches, loss, validate, config, seed)
         state.epochs.append(epoch)
+        if on_weights is not None:
+            on_weights(epoch.number, state.average if config.average else _copy(modules))
         _report(epoch, on_epoch)
         if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
             _save(state, checkpoint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -20,9 +20,9 @@ from distilrec.models import DotProductModel, look_up, pair_scores
 from distilrec.rng import child_seed
 from distilrec.soft_labels import Kind, SoftBatch, SoftLabels
 
-__all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Term"]
+__all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Supply", "Term"]
 
-Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users"]
+Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users", "members", "checkpoints", "targets"]
 
 _CURES: dict[Need, str] = {
     "lists": "record a longer list with `record: {k: ...}`",
@@ -30,6 +30,9 @@ _CURES: dict[Need, str] = {
     "hidden": "record the teacher with `record: {hidden: true}`, if it has hidden states",
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
+    "members": "record them with `record: {members: true}`, or give `members` to `distil`",
+    "checkpoints": "record some with `record: {members: true, checkpoints: 3}`, of members that are trained by steps",
+    "targets": "record with `record: {filter_seen: false}`, or distil into a model that reads histories",
 }
 
 
@@ -57,12 +60,16 @@ class Schedule(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a method is set up for: the student to train, its training log, the teacher's store, and a seed."""
+    """What a method is set up for: the student to train, its training log, the teacher's store, and a seed.
+
+    members: of the teacher, by name: the recordings of each, from its earliest checkpoint to the finished model.
+    """
 
     student: DotProductModel
     log: Interactions
     labels: SoftLabels
     seed: int
+    members: Mapping[str, tuple[SoftLabels, ...]] = field(default_factory=dict)
 
     def module(self, name: str, make: type[nn.Module], *sizes: int, **options: Any) -> nn.Module:
         """A module whose first weights follow from the setting's seed and `name` alone."""
@@ -77,7 +84,7 @@ class Step:
 
     batch: P queries and their targets. hidden: (P, D), the student's states of the queries, with gradients. rows:
     (P,) int64, of each query in the store, -1 where it isn't recorded. soft: what the store says of them. epoch: from
-    1. rng: for whatever the term draws.
+    1. rng: for whatever the term draws. members: as in the setting.
     """
 
     student: DotProductModel
@@ -88,6 +95,11 @@ class Step:
     soft: SoftBatch
     epoch: int
     rng: np.random.Generator
+    members: Mapping[str, tuple[SoftLabels, ...]] = field(default_factory=dict)
+
+    def recorded(self, labels: SoftLabels) -> SoftBatch:
+        """What a recording says of the batch's queries; all masked where it doesn't hold them."""
+        return labels.batch(labels.rows(self.batch.query_ids)).to(self.hidden.device)
 
     @cached_property
     def item_vectors(self) -> Tensor:
@@ -114,6 +126,23 @@ class Step:
         scores = self.labels.scores(self.rows[known], items.cpu().numpy()[known])
         found[torch.from_numpy(known).to(items.device)] = scores.to(items.device)
         return found
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a method finds: in the stores, and in its student.
+
+    k: length of the shortest lists. hidden, members, checkpoints: whether they are recorded. filter_seen: whether
+    recordings left out what a query has seen. reads_histories: of the student.
+    """
+
+    kind: Kind
+    k: int
+    hidden: bool
+    filter_seen: bool
+    members: bool
+    checkpoints: bool
+    reads_histories: bool
 
 
 class Term(nn.Module, ABC):
@@ -159,21 +188,27 @@ class Method(BaseModel, ABC):
         """The weight in this epoch, counted from 1."""
         return self.weight * (1.0 if self.schedule is None else self.schedule.at(epoch))
 
-    def lacking(self, *, kind: Kind, k: int, hidden: bool, reads_histories: bool) -> str | None:
-        """What the method misses in a store of this kind with lists of `k`, and for such a student; None if nothing."""
+    def lacking(self, supply: Supply) -> str | None:
+        """What the method misses, and what to do; None if nothing."""
         lacks: dict[Need, bool] = {
-            "lists": k < self.listed,
-            "scores": kind == "topk",
-            "hidden": not hidden,
-            "item_vectors": kind != "factored",
-            "users": reads_histories,
+            "lists": supply.k < self.listed,
+            "scores": supply.kind == "topk",
+            "hidden": not supply.hidden,
+            "item_vectors": supply.kind != "factored",
+            "users": supply.reads_histories,
+            "members": not supply.members,
+            "checkpoints": not supply.checkpoints,
+            "targets": supply.filter_seen and not supply.reads_histories,
         }
         wanted: dict[Need, str] = {
-            "lists": f"lists of {self.listed} items, not {k}",
+            "lists": f"lists of {self.listed} items, not {supply.k}",
             "scores": "the teacher's score of any item",
             "hidden": "the teacher's hidden states",
             "item_vectors": "the teacher's item vectors",
             "users": "a student that looks users up",
+            "members": "recordings of the teacher's members",
+            "checkpoints": "earlier checkpoints of a member",
+            "targets": "recordings of what the true labels ask for, and these left out what a user has seen",
         }
         for need in ("lists", *self.needs):
             if lacks[need]:
@@ -181,13 +216,21 @@ class Method(BaseModel, ABC):
         return None
 
     def check(self, setting: Setting) -> None:
-        """Raise SoftLabelError when store or student lack what the method needs."""
-        manifest = setting.labels.manifest
-        lacking = self.lacking(
-            kind=manifest.kind,
-            k=self.listed if manifest.k == manifest.n_items else manifest.k,  # a list can't be longer
-            hidden=manifest.width is not None,
+        """Raise SoftLabelError when stores or student lack what the method needs."""
+        stores = [setting.labels]
+        if "members" in self.needs:
+            stores += [store for recordings in setting.members.values() for store in recordings]
+        manifests = [store.manifest for store in stores]
+        supply = Supply(
+            kind=manifests[0].kind,
+            # A list can't be longer than the catalogue.
+            k=min((m.k for m in manifests if m.kind != "full" and m.k < m.n_items), default=self.listed),
+            hidden=manifests[0].width is not None,
+            filter_seen=all(m.filter_seen for m in manifests),
+            members=bool(setting.members),
+            checkpoints=any(len(recordings) > 1 for recordings in setting.members.values()),
             reads_histories=setting.student.reads_histories,
         )
+        lacking = self.lacking(supply)
         if lacking is not None:
             raise SoftLabelError(f"{setting.labels.path}: {lacking}")

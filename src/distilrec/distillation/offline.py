@@ -74,10 +74,14 @@ def distil(
     *,
     seed: int,
     disliked: Interactions | None = None,
+    members: Mapping[str, tuple[SoftLabels, ...]] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `student` on the split's training part and on `labels`; the other arguments are those of `fit`.
+
+    members: of the teacher, by name, for methods that learn from several: the recordings of each, from its earliest
+    checkpoint to the finished model.
 
     The student may know items that the teacher didn't, with larger numbers than all of the teacher's. Then soft labels
     speak of the teacher's items among themselves, and alpha times the true labels say which of the new ones is taken,
@@ -89,14 +93,15 @@ def distil(
     if config.knowledge_weight:
         modules["projection"] = _projection(student, labels, seed)
     if config.alpha:
-        setting = Setting(student, split.train, labels, seed)
+        setting = Setting(student, split.train, labels, seed, members or {})
         for method in config.methods:
             method.check(setting)
         terms = {method.name: method.term(setting) for method in config.methods}
         modules["methods"] = nn.ModuleDict({name: term for name, term in terms.items() if term is not None})
     if config.alpha or config.knowledge_weight:
-        _check_queries(student, split.train, labels)
-    objective = _Objective(student, split.train, labels, config, supervision, modules)
+        for store in (labels, *(store for recordings in (members or {}).values() for store in recordings)):
+            _check_store(student, split.train, store)
+    objective = _Objective(student, split.train, labels, config, supervision, modules, members)
     batches = student.batches(split.train, supervision, training.batch_size, disliked)
     return train(
         modules,
@@ -122,8 +127,14 @@ def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.L
         return nn.Linear(student.width, width, bias=False)
 
 
-def _check_queries(student: DotProductModel, train: Interactions, labels: SoftLabels) -> None:
-    """Refuse a store of other queries only; where it holds some of the student's, the rest learns from true labels."""
+def _check_store(student: DotProductModel, train: Interactions, labels: SoftLabels) -> None:
+    """Refuse a store of unknown items, or of other queries only; what it lacks learns from true labels."""
+    known = labels.manifest.n_items
+    if known > student.n_items:
+        raise SoftLabelError(
+            f"{labels.path}: speaks of {known} items, and the student knows {student.n_items}; "
+            "record the teacher on the student's catalogue"
+        )
     _, ids = final_queries(train)
     if isinstance(student, SequenceModel):
         _, ids = prefix_queries(train, student.history_length)
@@ -145,19 +156,15 @@ class _Objective:
         config: DistillationConfig,
         supervision: Supervision,
         modules: nn.ModuleDict,
+        members: Mapping[str, tuple[SoftLabels, ...]] | None = None,
     ) -> None:
-        self.student, self.log, self.labels = student, log, labels
+        self.student, self.log, self.labels, self.members = student, log, labels, members or {}
         self.config, self.supervision = config, supervision
         parts = dict(modules.items())
         self.projection = parts.get("projection")
         self.terms = dict(parts["methods"].named_children()) if "methods" in parts else {}
         self.epoch = 1
         self.known = labels.manifest.n_items  # what comes after was unknown to the teacher
-        if self.known > student.n_items:
-            raise SoftLabelError(
-                f"{labels.path}: speaks of {self.known} items, and the student knows {student.n_items}; "
-                "record the teacher on the student's catalogue"
-            )
 
     def after(self, on_epoch: Callable[[Epoch], None] | None) -> Callable[[Epoch], None]:
         """`on_epoch`, and the count of epochs goes on, through those before an interruption, too."""
@@ -182,7 +189,7 @@ class _Objective:
             parts["knowledge"] = self.config.knowledge_weight * knowledge(
                 self.projection(hidden), soft.hidden, soft.recorded.float()
             )
-        step = Step(self.student, self.labels, batch, hidden, rows, soft, self.epoch, rng)
+        step = Step(self.student, self.labels, batch, hidden, rows, soft, self.epoch, rng, self.members)
         for method in self.config.methods:
             weight = self.config.alpha * method.weight_at(self.epoch)
             if weight and method.name in self.terms:

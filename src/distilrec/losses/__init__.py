@@ -3,7 +3,7 @@
 from distilrec.losses.feature import knowledge
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.pointwise import soft_binary_cross_entropy, weighted_log_sigmoid
-from distilrec.losses.ranking import ordered_plackett_luce, permutation_cross_entropy, plackett_luce
+from distilrec.losses.ranking import listed_first, ordered_plackett_luce, permutation_cross_entropy, plackett_luce
 from distilrec.losses.relation import grouped_topology, topology
 from distilrec.losses.response import (
     cross_entropy,
@@ -29,6 +29,7 @@ __all__ = [
     "cross_entropy_with_logits",
     "grouped_topology",
     "knowledge",
+    "listed_first",
     "mission_loss",
     "ordered_plackett_luce",
     "permutation_cross_entropy",

@@ -6,13 +6,60 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from distilrec.losses._common import check_finite, check_mask, check_shape, weighted_mean
 
-__all__ = ["ordered_plackett_luce", "permutation_cross_entropy", "plackett_luce"]
+__all__ = ["listed_first", "ordered_plackett_luce", "permutation_cross_entropy", "plackett_luce"]
 
 # Takes part in no sum, and unlike -inf has a gradient.
 _NOTHING = -1e30
+
+
+def listed_first(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    mask: Tensor,
+    *,
+    listed: int,
+    weights: Tensor | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """How improbable each of the teacher's best is beside all others, whatever their order among themselves.
+
+    -sum_{k <= listed} [s_k - log(exp s_k + sum_n exp s_n)], n the candidates that aren't listed.
+
+    Arguments, reduction and errors are those of `plackett_luce`; where nothing is left beside the list it is 0.
+
+    Source: Kang et al., HetComp, WWW 2023: the objective of its code until the teachers' last checkpoints are reached.
+
+    >>> scores, mask = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+    >>> round(listed_first(scores, torch.tensor([[3.0, 2.0, 1.0]]), mask, listed=2).exp().item(), 4)
+    2.0
+    """
+    where = "listed_first"
+    check_shape(f"{where}: student_scores", student_scores, (-1, -1), "rows must be queries, columns candidates")
+    shape = tuple(student_scores.shape)
+    check_shape(f"{where}: teacher_scores", teacher_scores, shape, "the student would learn the list of other items")
+    check_mask(f"{where}: mask", mask, shape)
+    check_finite(f"{where}: teacher_scores", teacher_scores, mask)
+    if listed < 1 or reduction not in ("mean", "sum"):
+        raise ValueError(f"{where}: expected listed of at least 1 and reduction 'mean' or 'sum', given "
+                         f"{listed} and {reduction!r}")  # fmt: skip
+    order = teacher_scores.detach().masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    counts = mask.gather(1, order)
+    ordered = student_scores.gather(1, order).masked_fill(~counts, _NOTHING)
+    placed, others = counts[:, :listed], ordered[:, listed:]
+    rest = others.logsumexp(1, keepdim=True) if others.shape[1] else ordered.new_full((shape[0], 1), _NOTHING)
+    loss = softplus(rest - ordered[:, :listed]).masked_fill(~placed, 0.0).sum(1)
+    lengths = placed.sum(1)
+    row_weights = (lengths > 0).float()
+    if weights is not None:
+        check_shape(f"{where}: weights", weights, (shape[0],), "weights would multiply other rows")
+        row_weights = row_weights * weights
+    if reduction == "sum":
+        return (loss * row_weights).sum()
+    return weighted_mean(where, loss / lengths.clamp(min=1), row_weights)
 
 
 def plackett_luce(

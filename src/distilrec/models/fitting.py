@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ def fit(
     disliked: Interactions | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_weights: Callable[[int, Mapping[str, Tensor]], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` on the split's training part until its validation quality, by `training.metric`, stops improving.
 
@@ -54,6 +55,7 @@ def fit(
         seed=seed,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
+        on_weights=on_weights,
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from distilrec.models import SequenceConfig, reads_histories
+from distilrec.distillation.methods import KL
+from distilrec.models import SequenceConfig, VectorConfig, reads_histories
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.tasks import (
     FitMember,
+    Members,
     RecordLabels,
     Task,
     TestModel,
@@ -19,7 +21,7 @@ from distilrec.pipeline.tasks import (
     Truncate,
     WeighTeacher,
 )
-from distilrec.recipe import Alone, Recipe, Student
+from distilrec.recipe import Alone, Distilled, Member, Recipe, Student
 from distilrec.rng import child_seed
 
 __all__ = ["ALONE", "DISTILLED", "JOINT", "TEACHER", "Arm", "Plan"]
@@ -62,14 +64,15 @@ class Plan:
     @cached_property
     def members(self) -> tuple[FitMember, ...]:
         """The members of the teacher."""
-        return tuple(
-            FitMember(
-                Stage(f"member {member.name}", _settings(member, seed=self.recipe.seed), (self.data,)),
-                member,
-                self.recipe.seed,
-            )
-            for member in self.recipe.teacher
-        )
+        return tuple(map(self._member, self.recipe.teacher))
+
+    def _member(self, member: Member) -> FitMember:
+        settings = _settings(member, seed=self.recipe.seed)
+        checkpoints = self.recipe.record.checkpoints if isinstance(member.model, VectorConfig) else 0
+        if checkpoints:
+            settings["checkpoints"] = checkpoints
+        stage = Stage(f"member {member.name}", settings, (self.data,))
+        return FitMember(stage, member, self.recipe.seed, checkpoints)
 
     @cached_property
     def teacher(self) -> Task:
@@ -82,14 +85,35 @@ class Plan:
         """The teacher's soft labels."""
         return self._record("soft labels", self.teacher.stage)
 
-    def _record(self, name: str, teacher: Stage | None) -> RecordLabels:
+    @cached_property
+    def member_labels(self) -> dict[str, tuple[RecordLabels, ...]]:
+        """Each member's, from its earliest checkpoint to the finished model; none where the recipe asks for none."""
+        found = {}
+        for task in self.members if self.recipe.record.members else ():
+            name = f"soft labels of {task.member.name}"
+            early = (
+                self._record(f"{name} at checkpoint {number}", task.stage, number)
+                for number in range(1, task.checkpoints + 1)
+            )
+            found[task.member.name] = (*early, self._record(name, task.stage))
+        return found
+
+    @property
+    def recordings(self) -> tuple[RecordLabels, ...]:
+        """All soft labels but those of controls."""
+        return (self.labels, *(task for tasks in self.member_labels.values() for task in tasks))
+
+    def _record(self, name: str, teacher: Stage | None, checkpoint: int | None = None) -> RecordLabels:
         model, queries = self.recipe.student.model, self.recipe.record.queries
         if queries == "auto":
             queries = "prefixes" if isinstance(model, SequenceConfig) else "final"
         length = model.history_length if isinstance(model, SequenceConfig) and queries == "prefixes" else None
-        settings = _settings(self.recipe.record, history_length=length, seed=self.recipe.seed)
+        settings = {**self.recipe.record.model_dump(mode="json", exclude={"members", "checkpoints"}),
+                    "history_length": length, "seed": self.recipe.seed}  # fmt: skip
+        if checkpoint is not None:
+            settings["checkpoint"] = checkpoint
         stage = Stage(name, settings, (self.data, *([] if teacher is None else [teacher])))
-        return RecordLabels(stage, teacher, self.recipe.record, length, self.recipe.seed)
+        return RecordLabels(stage, teacher, self.recipe.record, length, self.recipe.seed, checkpoint)
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -173,7 +197,9 @@ class Plan:
             case "top-10 as positives":
                 method = "the teacher's ten best as positives, without scores"
                 # Positives need all other items beside them; a softmax over the ten alone would teach nothing.
-                mixed = distilled.distillation.model_copy(update={"tail": "mass", "temperature": 1.0})
+                mixed = distilled.distillation.model_copy(
+                    update={"tail": "mass", "temperature": 1.0, "methods": (KL(),)}
+                )
                 hard = distilled.model_copy(update={"distillation": mixed})
                 return self._arm(name, "control", method, hard, labels=self.labels, transform="hard", seeds=seeds)
             case _:
@@ -245,8 +271,23 @@ class Plan:
         """Train the recipe's student, or another, with these settings; without labels it is trained alone."""
         student = _with_dropout(student or self.recipe.student, settings)
         content = _settings(settings, student=_settings(student), seed=seed, transform=transform)
-        stage = Stage(name, content, (self.data, *([] if labels is None else [labels.stage])))
-        return TrainStudent(stage, student, settings, seed, None if labels is None else labels.stage, transform)
+        if labels is None:
+            return TrainStudent(Stage(name, content, (self.data,)), student, settings, seed)
+        members = self._members_beside(labels, settings)
+        read = {stage.key: stage for stage in (labels.stage, *(stage for _, stages in members for stage in stages))}
+        stage = Stage(name, content, (self.data, *read.values()))
+        return TrainStudent(stage, student, settings, seed, labels.stage, transform, members=members)
+
+    def _members_beside(self, labels: RecordLabels, settings: Alone) -> Members:
+        """The members' soft labels, for methods that need them; beside those of another teacher, all are its own."""
+        methods = settings.distillation.methods if isinstance(settings, Distilled) else ()
+        if not any("members" in method.needs for method in methods):
+            return ()
+        own = labels.stage.key == self.labels.stage.key
+        return tuple(
+            (name, tuple((task if own else labels).stage for task in tasks))
+            for name, tasks in self.member_labels.items()
+        )
 
     def tests(self, arm: Arm) -> tuple[TestModel, ...]:
         """The tests of an arm's models, one per seed."""
@@ -263,7 +304,7 @@ class Plan:
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, each after those that it depends on."""
         ordered: dict[str, Task] = {}
-        for task in (*self.members, self.teacher, self.labels):
+        for task in (*self.members, self.teacher, *self.recordings):
             ordered[task.stage.key] = task
         for name in self.recipe.evaluation.controls:
             if name == "self-distilled":

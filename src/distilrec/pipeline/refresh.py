@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from distilrec.data import Prepared, Snapshot
 from distilrec.data.splits import UNUSED
+from distilrec.errors import RecipeError
 from distilrec.evaluation import drift, statistics
 from distilrec.models import load_model
 from distilrec.models.storage import SETTINGS, WEIGHTS
@@ -103,6 +104,9 @@ class RefreshPlan(Plan):
     def of(cls, recipe: Recipe, fingerprint: str, earlier: Earlier) -> RefreshPlan:
         """Check that the recipe fits the earlier run, and plan."""
         earlier.check(recipe)
+        if recipe.record.members:
+            raise RecipeError("since: soft labels of members aren't continued; set record.members to false, and use "
+                              "methods that learn from the teacher as a whole")  # fmt: skip
         evaluation = recipe.evaluation.model_copy(update={"controls": (), "widths": ()})
         return cls(recipe.model_copy(update={"evaluation": evaluation, "joint": None}), fingerprint, earlier)
 

@@ -139,11 +139,8 @@ class _Maker:
         metrics = {name: self.measurement(each) for name, each in values.items() if not np.isnan(each).all()}
         latency = self.latencies.get(arm.name)
         model = self.context.model(arm.trained[0].stage)
-        labels = [
-            self.context.store.result(task.labels)
-            for task in arm.trained
-            if isinstance(task, TrainStudent) and task.labels is not None
-        ]
+        first = arm.trained[0]
+        recordings = first.recordings if isinstance(first, TrainStudent) else ()
         return {
             "name": arm.name,
             "role": arm.role,
@@ -156,7 +153,7 @@ class _Maker:
             "metrics": metrics,
             "latency_ms": None if latency is None else {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99},
             "train_seconds": float(np.mean([result["train_seconds"] for result in results])),
-            "record_seconds": labels[0]["seconds"] if labels else None,
+            "record_seconds": sum(self.context.store.result(s)["seconds"] for s in recordings) if recordings else None,
         }
 
     def beyond_accuracy(self, tests: list[Test]) -> dict[str, NDArray[np.float64]]:

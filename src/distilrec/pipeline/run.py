@@ -18,7 +18,7 @@ from distilrec.pipeline.stages import STAGES, Store
 from distilrec.pipeline.tasks import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
-from distilrec.soft_labels import RecordConfig, forecast
+from distilrec.soft_labels import forecast
 
 __all__ = ["explain", "forecast_labels", "plan_of", "report_again", "run", "run_part"]
 
@@ -56,7 +56,7 @@ def run_part(
     main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
     wanted: list[Task] = [*plan.members, plan.teacher]
     if what != TEACHER:
-        wanted.append(plan.labels)
+        wanted += plan.recordings
     if what == DISTILLED:
         wanted += [task for arm in main if arm.role == "distilled_student" for task in arm.trained]
     if what == "test":
@@ -78,13 +78,18 @@ def report_again(out: Path) -> Report:
 
 
 def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
-    """How many queries will be recorded, and in how many bytes."""
+    """How many queries will be recorded, and in how many bytes, those of the members included."""
     context, plan = plan_of(recipe, out)
     train, length = context.prepared.split.train, plan.labels.history_length
     n_queries = len((final_queries(train) if length is None else prefix_queries(train, length))[1])
-    config = RecordConfig(**recipe.record.model_dump(exclude={"queries"}))
-    width = getattr(recipe.teacher[0].model, "embedding_size", None) if len(recipe.teacher) == 1 else None
-    return {"queries": n_queries, "bytes": forecast(config, n_queries, train.n_items, width)}
+    widths = {member.name: getattr(member.model, "embedding_size", None) for member in recipe.teacher}
+    recorded = [next(iter(widths.values())) if len(widths) == 1 else None]
+    recorded += [widths[name] for name, tasks in plan.member_labels.items() for _ in tasks]
+    settings = recipe.record.settings()
+    return {
+        "queries": n_queries,
+        "bytes": sum(forecast(settings, n_queries, train.n_items, width) for width in recorded),
+    }
 
 
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
     limits, the smallest that keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
     """
     context, plan = plan_of(recipe, out)
-    teacher = [*plan.members, plan.teacher, plan.labels]
+    teacher = [*plan.members, plan.teacher, *plan.recordings]
     tasks = [(variant, _task(variant, plan)) for variant in _variants(recipe)]
     run_tasks([*teacher, *(task for _, task in tasks)], context, jobs=jobs, progress=progress)
     queries, targets = context.prepared.split.queries("validation")

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -33,17 +33,19 @@ from distilrec.models import (
     truncate_,
     warm_start_,
 )
+from distilrec.models.trajectory import Trajectory
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.measure import save_test, test_model
 from distilrec.pipeline.stages import Stage, Store
 from distilrec.recipe import Alone, Distilled, Joint, Member, Record, Student
 from distilrec.rng import child_seed
-from distilrec.soft_labels import RecordConfig, SoftLabels, record
+from distilrec.soft_labels import SoftLabels, record
 from distilrec.training import Epoch, TrainingConfig
 
 __all__ = [
     "Context",
     "FitMember",
+    "Members",
     "RecordLabels",
     "Task",
     "TestModel",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 Transform = Literal["none", "shuffled", "hard"]
+Members: TypeAlias = tuple[tuple[str, tuple[Stage, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,14 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class FitMember(Task):
-    """Train one member of the teacher on the true labels."""
+    """Train one member of the teacher on the true labels.
+
+    checkpoints: earlier states to keep of a member that is trained by steps, each a model of its own.
+    """
 
     member: Member
     seed: int
+    checkpoints: int = 0
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Fit and save."""
@@ -110,6 +117,7 @@ class FitMember(Task):
             model.fit(log)
             return _saved(model, folder, seconds=time.monotonic() - begin)
         assert isinstance(model, DotProductModel)  # what isn't in closed form is trained
+        trajectory = Trajectory(folder / "trajectory", self.checkpoints) if self.checkpoints else None
         curve = fit(
             model,
             context.prepared.split,
@@ -119,8 +127,14 @@ class FitMember(Task):
             disliked=context.disliked,
             checkpoint=folder / "checkpoint.safetensors",
             on_epoch=_shown(self.member.training, on_progress),
+            on_weights=None if trajectory is None else trajectory.keep,
         )
-        return _saved(model, folder, curve)
+        if trajectory is None:
+            return _saved(model, folder, curve)
+        epochs = _save_checkpoints(model, trajectory, curve, folder)
+        saved = _saved(model, folder, curve)
+        trajectory.remove()
+        return {**saved, "checkpoints": epochs}
 
 
 @dataclass(frozen=True)
@@ -146,13 +160,15 @@ class WeighTeacher(Task):
 class RecordLabels(Task):
     """Record a model's soft labels.
 
-    teacher: its stage, or None for popularity. since: an earlier recording of the same teacher, to go on from.
+    teacher: its stage, or None for popularity. checkpoint: which of the teacher's earlier states, from 1, or None.
+    since: an earlier recording of the same teacher, to go on from.
     """
 
     teacher: Stage | None
     config: Record
     history_length: int | None
     seed: int
+    checkpoint: int | None = None
     since: Path | None = None
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
@@ -163,7 +179,8 @@ class RecordLabels(Task):
             model = Popularity(PopularityConfig(), split.train.n_users, split.train.n_items)
             model.fit(split.train)
         else:
-            model = load_model(context.store.folder(self.teacher))
+            folder = context.store.folder(self.teacher)
+            model = load_model(folder if self.checkpoint is None else checkpoint_folder(folder, self.checkpoint))
         if self.history_length is None:
             queries, ids = final_queries(split.train)
         else:
@@ -174,12 +191,14 @@ class RecordLabels(Task):
             queries = known.queries(queries)
             held_out = replace(held_out, histories=known.rows(held_out.histories))
         fingerprint = "popularity" if self.teacher is None else self.teacher.key
+        if self.checkpoint is not None:
+            fingerprint += f" at checkpoint {self.checkpoint}"
         labels = record(
             model,
             queries,
             ids,
             context.store.folder(self.stage) / "labels",
-            RecordConfig(**self.config.model_dump(exclude={"queries"})),
+            self.config.settings(),
             seed=child_seed(self.seed, "record"),
             data_fingerprint=context.prepared.dataset.fingerprint,
             teacher_fingerprint=fingerprint if since is None else since.manifest.teacher_fingerprint,
@@ -196,7 +215,8 @@ class RecordLabels(Task):
 class TrainStudent(Task):
     """Train a student: alone where `labels` is None, else distilled from these soft labels, as they are or altered.
 
-    warm: the folder of the same student as an earlier run trained it, whose weights it starts from.
+    warm: the folder of the same student as an earlier run trained it, whose weights it starts from. members: the
+    soft labels of each member of the teacher, from its earliest checkpoint on, for methods that learn from several.
     """
 
     student: Student
@@ -205,6 +225,13 @@ class TrainStudent(Task):
     labels: Stage | None = None
     transform: Transform = "none"
     warm: Path | None = None
+    members: Members = ()
+
+    @property
+    def recordings(self) -> tuple[Stage, ...]:
+        """All that it learns from, each once."""
+        stages = [stage for _, each in self.members for stage in each]
+        return tuple({stage.key: stage for stage in ([] if self.labels is None else [self.labels]) + stages}.values())
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Train, round to the student's precision, and save."""
@@ -223,15 +250,18 @@ class TrainStudent(Task):
         if self.labels is None:
             curve = fit(model, split, supervision, training, **options)
         elif isinstance(self.settings, Distilled):
-            labels = self._labels(context)
+            options["members"] = {
+                name: tuple(self._opened(context, stage) for stage in stages) for name, stages in self.members
+            }
+            labels = self._opened(context, self.labels)
             curve = distil(model, split, labels, self.settings.distillation, supervision, training, **options)
         else:
             raise RecipeError(f"{self.stage.name}: soft labels without settings for distillation")
         return _saved(model, folder, curve, self.student)
 
-    def _labels(self, context: Context) -> SoftLabels:
-        assert self.labels is not None
-        labels = SoftLabels.open(context.store.folder(self.labels) / "labels")
+    def _opened(self, context: Context, stage: Stage) -> SoftLabels:
+        """A recording, altered as `transform` says: the members' in the same way, lest they tell what it takes away."""
+        labels = SoftLabels.open(context.store.folder(stage) / "labels")
         if self.transform == "shuffled":
             return ShuffledLabels(labels, self.seed)
         return HardPositives(labels) if self.transform == "hard" else labels
@@ -319,6 +349,26 @@ def _shown(training: TrainingConfig, on_progress: Callable[[int, int, str], None
         on_progress(epoch.number, training.epochs, text)
 
     return show
+
+
+def checkpoint_folder(member: Path, number: int) -> Path:
+    """Where a member's earlier state is, in the folder of its stage; counted from 1, the earliest."""
+    return member / f"checkpoint-{number}"
+
+
+def _save_checkpoints(
+    model: DotProductModel, trajectory: Trajectory, curve: Sequence[Epoch], folder: Path
+) -> list[int]:
+    """Save the trajectory's states as models, leave `model` as it was, and return their epochs."""
+    best = max((epoch for epoch in curve if epoch.validation is not None), key=attrgetter("validation")).number
+    finished = {name: value.clone() for name, value in model.state_dict().items()}
+    epochs = trajectory.choose(best)
+    for number, epoch in enumerate(epochs, start=1):
+        model.load_state_dict(finished if epoch == best else trajectory.weights(epoch))
+        save_model(model.eval(), checkpoint_folder(folder, number))
+    model.load_state_dict(finished)
+    model.eval()
+    return epochs
 
 
 def _saved(

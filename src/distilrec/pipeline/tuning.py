@@ -34,7 +34,7 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
     when the search goes on; the search is Optuna's TPE, seeded.
     """
     context, plan = plan_of(recipe, out)
-    run_tasks([*plan.members, plan.teacher, plan.labels], context, jobs=jobs, progress=progress)
+    run_tasks([*plan.members, plan.teacher, *plan.recordings], context, jobs=jobs, progress=progress)
     studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED, *recipe.compared)}
     done = {arm: _finished(study) for arm, study in studies.items()}
     progress.begin(sum(max(0, trials - count) for count in done.values()), sum(done.values()))

@@ -11,14 +11,17 @@ from distilrec.distillation.methods.cd import CD
 from distilrec.distillation.methods.dcd import DCD
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
 from distilrec.distillation.methods.ftd import FTD
+from distilrec.distillation.methods.gated_teachers import GatedTeachers
+from distilrec.distillation.methods.hetcomp import HetComp
 from distilrec.distillation.methods.htd import HTD
 from distilrec.distillation.methods.ir_rrd import IRRRD
 from distilrec.distillation.methods.kl import KL
 from distilrec.distillation.methods.pfd import PFD
+from distilrec.distillation.methods.rank_aggregation import RankAggregation
 from distilrec.distillation.methods.rank_distil import RankDistil
 from distilrec.distillation.methods.rce_kd import RCEKD
 from distilrec.distillation.methods.rd import RD
-from distilrec.distillation.methods.rrd import ListSettings
+from distilrec.distillation.methods.rrd import RRD
 from distilrec.distillation.methods.unkd import UnKD
 
 __all__ = [
@@ -32,15 +35,33 @@ __all__ = [
     "PFD",
     "RCEKD",
     "RD",
+    "RRD",
     "AnyMethod",
     "DLLM2Rec",
-    "ListSettings",
+    "GatedTeachers",
+    "HetComp",
+    "RankAggregation",
     "RankDistil",
     "UnKD",
 ]
 
 AnyMethod: TypeAlias = Annotated[
-    CD | DCD | DLLM2Rec | FTD | HTD | IRRRD | KL | ListSettings | PFD | RCEKD | RD | RankDistil | UnKD,
+    CD
+    | DCD
+    | DLLM2Rec
+    | FTD
+    | GatedTeachers
+    | HTD
+    | HetComp
+    | IRRRD
+    | KL
+    | PFD
+    | RCEKD
+    | RD
+    | RRD
+    | RankAggregation
+    | RankDistil
+    | UnKD,
     Field(discriminator="method"),
 ]
 

@@ -1,0 +1,80 @@
+"""Several teachers' lists made one by voting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from distilrec.distillation.method import Method, Need, Setting, Step, Term
+from distilrec.distillation.union import best_first, vote
+from distilrec.errors import SoftLabelError
+from distilrec.losses.ranking import plackett_luce
+
+__all__ = ["RankAggregation"]
+
+
+class RankAggregation(Method):
+    """The order that the teacher's members agree on, by weighted Borda count.
+
+    weights: of the members, by name, at least 0; those that aren't named weigh 1. pool: each member gives its best
+    item `pool` points, the next one less, and so on to 1; the weighted sum over members is an item's count. Where
+    counts are equal, those of members that come first count more. interesting: the items of the largest counts, which
+    are ranked; all others of the pools, and the first member's sample of those that it didn't list, come below in any
+    order. The loss is that of `rrd` (Plackett-Luce), a mean over queries and places.
+
+    Source: Borda count; the list loss of DE-RRD (Kang et al., CIKM 2020, section 3.2).
+    Lists are as long as the store's, so an item just outside of one has no point of it. Scores aren't read, so members
+    whose scores have other scales need no calibration.
+    """
+
+    method: Literal["rank_aggregation"] = "rank_aggregation"
+    needs: ClassVar[tuple[Need, ...]] = ("members",)
+
+    weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
+    pool: int = Field(default=50, ge=1)
+    interesting: int = Field(default=40, ge=1)
+
+    @model_validator(mode="after")
+    def _ranked_are_listed(self) -> Self:
+        if self.interesting > self.pool:
+            raise ValueError(f"interesting, {self.interesting}, can't be more than pool, {self.pool}")
+        return self
+
+    @property
+    def listed(self) -> int:
+        """The pool."""
+        return self.pool
+
+    def check(self, setting: Setting) -> None:
+        """Raise SoftLabelError also for weights of members that there aren't, or of 0 for all that there are."""
+        super().check(setting)
+        names = list(setting.members)
+        if not set(self.weights) <= set(names) or not any(self.weights.get(name, 1.0) for name in names):
+            raise SoftLabelError(
+                f"rank_aggregation: expected weights of members among {names}, one of them above 0; "
+                f"given {dict(self.weights)}"
+            )
+
+    def term(self, setting: Setting) -> Term:
+        """See `Method.term`."""
+        return _Term(self)
+
+
+class _Term(Term):
+    def __init__(self, method: RankAggregation) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, step: Step) -> Tensor:
+        weights = {name: self.method.weights.get(name, 1.0) for name in step.members}
+        voters = {name: weight for name, weight in weights.items() if weight > 0}
+        batches = [step.recorded(step.members[name][-1]) for name in voters]
+        sample = batches[0].tail_items, batches[0].tail_mask
+        points = torch.arange(self.method.pool, 0, -1, dtype=torch.float32)
+        lists = [best_first(batch, self.method.pool) for batch in batches]
+        union, votes = vote(lists, sample, list(voters.values()), points)
+        return plackett_luce(step.scores(union.items), votes, union.mask, listed=self.method.interesting)
