@@ -1,6 +1,6 @@
 """Losses: pure functions on tensors that return a mean, so that lambda carries over between batch sizes."""
 
-from distilrec.losses.feature import knowledge
+from distilrec.losses.feature import knowledge, preference_consistency
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.ranking import plackett_luce
 from distilrec.losses.response import (
@@ -28,6 +28,7 @@ __all__ = [
     "knowledge",
     "mission_loss",
     "plackett_luce",
+    "preference_consistency",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",
     "soft_label_kl",
