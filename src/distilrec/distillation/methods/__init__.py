@@ -6,9 +6,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from distilrec.distillation.methods.de import DE
+from distilrec.distillation.methods.fitnet import FitNet
+from distilrec.distillation.methods.freqd import FreqD
 from distilrec.distillation.methods.kl import KL
+from distilrec.distillation.methods.pckd import PCKD
 from distilrec.distillation.methods.rrd import RRD
 
-__all__ = ["KL", "RRD", "AnyMethod"]
+__all__ = ["DE", "KL", "PCKD", "RRD", "AnyMethod", "FitNet", "FreqD"]
 
-AnyMethod: TypeAlias = Annotated[KL | RRD, Field(discriminator="method")]
+AnyMethod: TypeAlias = Annotated[DE | FitNet | FreqD | KL | PCKD | RRD, Field(discriminator="method")]
