@@ -28,11 +28,10 @@ class DE(Method):
     Dear in training, since each query and item passes all experts. So no more items are drawn in a step, from those
     that the batch is to find, than it has queries.
 
-    Source: Kang, Hwang, Kweon and Yu, DE-RRD, CIKM 2020, section 3.1, and its code.
-    Deviations: items that are sampled as negatives don't take part (in the code they count half, as do
-    those that were taken).
-    The loss is half a mean over queries or items and over the teacher's dimensions (theirs: a sum over both, times
-    lambda of 1e-2). The temperature falls over `epochs`, there over the 1,000 of the longest training.
+    Source: Kang, Hwang, Kweon and Yu, DE-RRD, CIKM 2020, after its code.
+    Deviations: items that are sampled as negatives don't take part (in the code they count half, as do those that were
+    taken). The loss is half a mean over queries or items and over the teacher's dimensions (theirs: a sum over both,
+    times lambda of 1e-2). The temperature falls over `epochs`, there over the 1,000 of the longest training.
     """
 
     needs: ClassVar[tuple[Need, ...]] = ("item_vectors",)
@@ -72,7 +71,7 @@ class Experts(nn.Module):
         """(B, D_T): the chosen experts' outputs, of vectors (B, D_S) and (B, D_T), with Gumbel noise (B, n)."""
         chosen = ((self.gate(teacher) + noise) / temperature).softmax(1)  # (B, n)
         # Linear in the choice, so the second layers of all experts are one product.
-        inner = self.first(student).relu().view(len(student), self.n, -1) * chosen.unsqueeze(2)
+        inner = self.first(student).relu().unflatten(1, (self.n, -1)) * chosen.unsqueeze(2)
         outputs: Tensor = inner.flatten(1) @ self.weights + chosen @ self.biases
         return outputs
 
