@@ -104,7 +104,8 @@ def methods_table(_results: Mapping[str, Result], _words: Words) -> str:
     rows = [_row(["Method", "What it moves", "Needs"]), _row(["---"] * 3)]
     for name, method in sorted(METHODS.items()):
         said = inspect.cleandoc(method.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-        rows.append(_row([f"`{name}`", said, ", ".join(need.replace("_", " ") for need in method.needs)]))
+        needs = ", ".join(need.replace("_", " ") for need in method().needs)
+        rows.append(_row([f"`{name}`", said.replace("|", "\\|"), needs]))
     return "\n".join(rows) + "\n"
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from distilrec.errors import SoftLabelError
-from distilrec.losses import knowledge
+from distilrec.losses import knowledge, preference_consistency
+from distilrec.testing import LossContract
 
 STUDENT, TEACHER = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.6, 0.4]])
 
@@ -56,3 +57,41 @@ def test_a_broken_teacher_is_refused():
 def test_an_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="reduction"):
         knowledge(STUDENT, TEACHER, reduction="batchmean")
+
+
+class TestPreferenceConsistency(LossContract):
+    @staticmethod
+    def loss(student, teacher, mask):
+        return preference_consistency(student, teacher, mask, temperature=0.5)
+
+    def test_arguments_that_do_not_fit_are_refused(self, scores):
+        """Prevents broadcasting. Both scores are the student's: if it diverges, the teacher's store isn't to blame."""
+        student, teacher = scores
+        with pytest.raises(ValueError, match="expected"):
+            self.value(student, teacher[:, :1])
+        with pytest.raises(ValueError, match="temperature"):
+            preference_consistency(student, teacher, torch.ones(4, 6, dtype=torch.bool), temperature=0)
+        assert self.value(student, teacher * torch.nan)[0].isnan()
+
+
+def test_consistency_by_hand():
+    """CE((.8, .2), (.5, .5)) = log 2, and the other way round another value; temperature divides both."""
+    sure, even, mask = torch.tensor([[0.8, 0.2]]).log() / 10, torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    assert preference_consistency(even, sure, mask, temperature=0.1).item() == pytest.approx(math.log(2))
+    expected = -(math.log(0.8) + math.log(0.2)) / 2
+    assert preference_consistency(sure, even, mask, temperature=0.1).item() == pytest.approx(expected)
+
+
+def test_rows_without_items_do_not_dilute_consistency():
+    """Queries that weren't recorded have no items."""
+    own = torch.tensor([[0.8, 0.2, 9.0], [5.0, 1.0, 2.0]]).log()
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert preference_consistency(torch.zeros(2, 3), own, mask, temperature=1.0).item() == pytest.approx(math.log(2))
+
+
+def test_a_constant_does_not_change_consistency():
+    own, mask = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.ones(3, 5, dtype=torch.bool)
+    shift = torch.tensor([[3.0], [-2.0], [50.0]])
+    expected = preference_consistency(own.flip(1), own, mask, temperature=0.1)
+    shifted = preference_consistency(own.flip(1) + shift, own - shift, mask, temperature=0.1)
+    torch.testing.assert_close(shifted, expected, rtol=1e-4, atol=1e-4)

@@ -70,6 +70,17 @@ def test_queries_of_one_block_have_tails_of_their_own(table, recorded):
     assert len(tails.unique()) == 25
 
 
+def test_hidden_states_without_lists(recorded, factored, ids):
+    """A row that wasn't recorded would have another one's state; a store without states would give an odd error."""
+    labels = recorded(factored, kind="factored", dtype="float32")
+    known = labels.hidden(labels.rows(ids))
+    assert torch.equal(known, factored.users)
+    assert torch.equal(known, labels.batch(labels.rows(ids)).hidden)
+    assert labels.hidden(np.array([3, -1]))[1].tolist() == [0, 0, 0, 0]
+    with pytest.raises(SoftLabelError, match="hidden: true"):
+        recorded(name="other").hidden(np.array([0]))
+
+
 def test_log_sum_exp_is_over_all_unseen_items(recorded, teacher, ids, seen):
     labels = recorded(temperatures=(0.5, 1.0, 2.0))
     batch = labels.batch(labels.rows(ids))

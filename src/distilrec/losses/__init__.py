@@ -1,6 +1,6 @@
 """Losses: pure functions on tensors that return a mean, so that lambda carries over between batch sizes."""
 
-from distilrec.losses.feature import knowledge
+from distilrec.losses.feature import knowledge, preference_consistency
 from distilrec.losses.mission import combine, mission_loss
 from distilrec.losses.pointwise import soft_binary_cross_entropy, weighted_log_sigmoid
 from distilrec.losses.ranking import listed_first, ordered_plackett_luce, permutation_cross_entropy, plackett_luce
@@ -34,6 +34,7 @@ __all__ = [
     "ordered_plackett_luce",
     "permutation_cross_entropy",
     "plackett_luce",
+    "preference_consistency",
     "sampled_soft_label_kl",
     "sampled_softmax_cross_entropy",
     "soft_binary_cross_entropy",

@@ -1,4 +1,4 @@
-"""Losses against the teacher's hidden states."""
+"""Losses against the teacher's hidden states, and on what projects the student's into their space."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from typing import Literal
 
 from torch import Tensor
 
-from distilrec.losses._common import check_finite, check_shape, weighted_mean
+from distilrec.losses._common import (
+    check_finite,
+    check_mask,
+    check_shape,
+    check_temperature,
+    masked_log_softmax,
+    weighted_mean,
+)
 
-__all__ = ["knowledge"]
+__all__ = ["knowledge", "preference_consistency"]
 
 
 def knowledge(
@@ -50,3 +57,29 @@ def knowledge(
         return square.sum()
     check_shape("knowledge: weights", weights, (len(square),), "weights would multiply other rows")
     return (square.sum(1) * weights).sum()
+
+
+def preference_consistency(projected_scores: Tensor, own_scores: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+    """Mean over rows of CE(softmax(own / temperature), softmax(projected / temperature)): a loss of the projector.
+
+    projected_scores, own_scores: (B, C), the student's of the same items, after and before its vectors are projected to
+    the teacher's space; nothing flows back into its own. mask: (B, C) bool, True where the item counts; rows without
+    items don't count. temperature: above 0. NaN isn't refused: where the student diverges, the loss shows it.
+    Raises ValueError or TypeError on arguments that don't fit.
+
+    Source: Zhu and Zhang, TKDE 2025, list-wise, after its code; there a sum over rows.
+
+    >>> import torch
+    >>> own, projected = torch.tensor([[0.8, 0.2]]).log(), torch.zeros(1, 2)
+    >>> round(preference_consistency(projected, own, torch.ones(1, 2, dtype=torch.bool), temperature=1.0).item(), 4)
+    0.6931
+    """
+    where = "preference_consistency"
+    check_shape(f"{where}: projected_scores", projected_scores, (-1, -1), "rows must be queries, columns items")
+    shape = tuple(projected_scores.shape)
+    check_shape(f"{where}: own_scores", own_scores, shape, "scores would be compared with those of other items")
+    check_mask(f"{where}: mask", mask, shape)
+    check_temperature(where, temperature)
+    own = masked_log_softmax(own_scores.detach() / temperature, mask).exp()
+    projected = masked_log_softmax(projected_scores / temperature, mask)
+    return weighted_mean(where, -(own * projected).masked_fill(~mask, 0.0).sum(1), mask.any(1).float())

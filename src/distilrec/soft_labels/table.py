@@ -94,6 +94,16 @@ class SoftLabels:
             hidden=torch.from_numpy(column["hidden"].astype(np.float32)) if "hidden" in column else None,
         )
 
+    def hidden(self, rows: NDArray[np.int64]) -> Tensor:
+        """(B, D) float32: the teacher's hidden states of the rows (B,), without the lists; zeros for rows of -1.
+
+        Raises SoftLabelError for a store without hidden states.
+        """
+        if self.manifest.width is None:
+            raise SoftLabelError(f"{self.path}: holds no hidden states; record the teacher with `hidden: true`")
+        states = self._shards.gather("hidden", len(rows), self._shards.groups(rows))
+        return torch.from_numpy(states.astype(np.float32))
+
     def scores(self, rows: NDArray[np.int64], items: NDArray[np.integer[Any]]) -> Tensor:
         """(B, C) float32: the teacher's scores of any items (B, C), for recorded rows (B,).
 

@@ -9,13 +9,17 @@ from pydantic import Field
 from distilrec.distillation.method import Method
 from distilrec.distillation.methods.cd import CD
 from distilrec.distillation.methods.dcd import DCD
+from distilrec.distillation.methods.de import DE
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
+from distilrec.distillation.methods.fitnet import FitNet
+from distilrec.distillation.methods.freqd import FreqD
 from distilrec.distillation.methods.ftd import FTD
 from distilrec.distillation.methods.gated_teachers import GatedTeachers
 from distilrec.distillation.methods.hetcomp import HetComp
 from distilrec.distillation.methods.htd import HTD
 from distilrec.distillation.methods.ir_rrd import IRRRD
 from distilrec.distillation.methods.kl import KL
+from distilrec.distillation.methods.pckd import PCKD
 from distilrec.distillation.methods.pfd import PFD
 from distilrec.distillation.methods.rank_aggregation import RankAggregation
 from distilrec.distillation.methods.rank_distil import RankDistil
@@ -27,17 +31,21 @@ from distilrec.distillation.methods.unkd import UnKD
 __all__ = [
     "CD",
     "DCD",
+    "DE",
     "FTD",
     "HTD",
     "IRRRD",
     "KL",
     "METHODS",
+    "PCKD",
     "PFD",
     "RCEKD",
     "RD",
     "RRD",
     "AnyMethod",
     "DLLM2Rec",
+    "FitNet",
+    "FreqD",
     "GatedTeachers",
     "HetComp",
     "RankAggregation",
@@ -48,13 +56,17 @@ __all__ = [
 AnyMethod: TypeAlias = Annotated[
     CD
     | DCD
+    | DE
     | DLLM2Rec
     | FTD
+    | FitNet
+    | FreqD
     | GatedTeachers
     | HTD
     | HetComp
     | IRRRD
     | KL
+    | PCKD
     | PFD
     | RCEKD
     | RD
