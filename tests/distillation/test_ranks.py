@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from distilrec.data import final_queries
-from distilrec.distillation.ranks import best_items, draw, estimated_ranks, sampled_items, taught_items
+from distilrec.distillation.draw import draw
+from distilrec.distillation.ranks import best_items, estimated_ranks, sampled_items
 
 SEED = 0
 
@@ -102,9 +103,9 @@ def test_gradients_of_the_step_survive(make_step, data):
 @pytest.mark.parametrize("kind", ["topk", "factored", "full"])
 def test_taught_items_are_the_same_in_all_stores(make_step, kind):
     """A full store holds items by number, of which the first ones aren't the best."""
-    items, scores, mask = taught_items(make_step(kind=kind), 10)
+    items, scores, mask = make_step(kind=kind).soft.best(10)
     assert bool(mask.all())
-    assert torch.equal(items, taught_items(make_step(), 10)[0])
+    assert torch.equal(items, make_step().soft.best(10)[0])
     assert scores[:, :7].tolist() == [[4.0] * 7] * 16
 
 

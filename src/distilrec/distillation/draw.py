@@ -1,4 +1,4 @@
-"""Drawing from the teacher's lists, the best first."""
+"""Drawing items: from the teacher's lists, and by weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from distilrec.distillation.method import Step
 from distilrec.soft_labels import SoftBatch
 
-__all__ = ["as_lists", "gumbel", "places_by_rank"]
+__all__ = ["as_lists", "draw", "gumbel", "places_by_rank"]
 
 
 def as_lists(step: Step, k: int, others: int) -> SoftBatch:
@@ -21,7 +21,7 @@ def as_lists(step: Step, k: int, others: int) -> SoftBatch:
     are listed, and `others` of the rest are drawn, the same ranks for all queries. Stores of other kinds stay as is.
     """
     soft = step.soft
-    if step.labels.manifest.kind != "full":
+    if soft.ranked:
         return soft
     order = soft.scores.masked_fill(~soft.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     first, rest = order[:, :k], order[:, k:]
@@ -53,6 +53,19 @@ def places_by_rank(mask: Tensor, n: int, sharpness: float, rng: np.random.Genera
         return torch.arange(width, device=mask.device).expand(rows, -1)
     keys = gumbel((rows, width), rng).to(mask.device) - torch.arange(width, device=mask.device) / sharpness
     return keys.masked_fill(~mask, -torch.inf).topk(n, dim=1).indices.sort(1).values
+
+
+@torch.no_grad()
+def draw(rng: np.random.Generator, weights: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """n columns of each row, without replacement, p proportional to weights (P, C), at least 0: columns and mask.
+
+    Both (P, n), or (P, C) if that is less, columns ascending. Masked where a row has fewer weights above 0.
+    The n largest of weight over exponential noise: the Gumbel top-k of Kool et al., ICML 2019, without its logarithms.
+    """
+    noise = torch.from_numpy(rng.standard_exponential(tuple(weights.shape), dtype=np.float32)).to(weights.device)
+    keys = weights / noise.clamp(min=1e-30)
+    columns = keys.topk(min(n, weights.shape[1]), dim=1).indices.sort(1).values
+    return columns, weights.gather(1, columns) > 0
 
 
 def gumbel(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:

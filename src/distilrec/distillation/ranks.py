@@ -16,7 +16,7 @@ from distilrec.ranking import queries_at_once, top_k
 from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftLabels
 
-__all__ = ["best_items", "draw", "estimated_ranks", "left_out", "sampled_items", "taught_items"]
+__all__ = ["best_items", "estimated_ranks", "left_out", "sampled_items"]
 
 # A candidate's score in the sample is another sum of the same products: it must not come before itself.
 ROUNDING = 1e-5
@@ -30,19 +30,6 @@ def left_out(log: Interactions, labels: SoftLabels, rows: NDArray[np.int64]) -> 
     seen = seen_at(log, labels.query_ids[rows])
     kept = (rows >= 0) & labels.manifest.filter_seen
     return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
-
-
-def taught_items(step: Step, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The teacher's best k items, best first: items int64, scores and mask, (P, k) each; 0 where masked.
-
-    Fewer columns where the store lists fewer. What is masked comes last.
-    """
-    soft = step.soft
-    if step.labels.manifest.kind != "full":  # which holds all items, in their own order
-        return soft.items[:, :k], soft.scores[:, :k], soft.mask[:, :k]
-    scores, items = top_k(soft.scores.masked_fill(~soft.mask, -torch.inf), min(k, soft.scores.shape[1]))
-    mask = scores > -torch.inf
-    return items.masked_fill(~mask, 0), scores.masked_fill(~mask, 0.0), mask
 
 
 def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
@@ -105,19 +92,6 @@ def estimated_ranks(scores: Tensor, sampled: Tensor, n_items: int) -> Tensor:
     counts.scatter_add_(1, below, counts.new_ones(1).expand(below.shape))
     above = counts.flip(1).cumsum(1).flip(1)[:, 1:]  # (P, C), in the order of marks
     return torch.empty_like(above).scatter_(1, order, above) * (n_items / sampled.shape[1])
-
-
-@torch.no_grad()
-def draw(rng: np.random.Generator, weights: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """n columns of each row, without replacement, p proportional to weights (P, C), at least 0: columns and mask.
-
-    Both (P, n), or (P, C) if that is less, columns ascending. Masked where a row has fewer weights above 0.
-    The n largest of weight over exponential noise: the Gumbel top-k of Kool et al., ICML 2019, without its logarithms.
-    """
-    noise = torch.from_numpy(rng.standard_exponential(tuple(weights.shape), dtype=np.float32)).to(weights.device)
-    keys = weights / noise.clamp(min=1e-30)
-    columns = keys.topk(min(n, weights.shape[1]), dim=1).indices.sort(1).values
-    return columns, weights.gather(1, columns) > 0
 
 
 def _detached(step: Step) -> tuple[Tensor, Tensor, Tensor]:

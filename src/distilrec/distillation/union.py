@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distilrec.soft_labels import SoftBatch
-
-__all__ = ["Lists", "Union", "best_first", "unite", "vote"]
+__all__ = ["Lists", "Union", "unite", "vote"]
 
 Lists: TypeAlias = tuple[Tensor, Tensor]  # items (P, C) int64, and mask (P, C) bool
 
@@ -43,15 +41,6 @@ class Union:
         found = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         there = keys[found] == wanted
         return torch.where(there, found - rows * self.items.shape[1], 0), there
-
-
-def best_first(batch: SoftBatch, n: int) -> tuple[Tensor, Tensor]:
-    """Items and mask of the teacher's n best, (B, n) each; of kind `full`, too, whose items come by number."""
-    scores = batch.scores.masked_fill(~batch.mask, -torch.inf)
-    if bool((scores[:, 1:] <= scores[:, :-1]).all()):
-        return batch.items[:, :n], batch.mask[:, :n]
-    order = scores.argsort(dim=1, descending=True, stable=True)[:, :n]
-    return batch.items.gather(1, order), batch.mask.gather(1, order)
 
 
 def unite(lists: Sequence[Lists]) -> Union:

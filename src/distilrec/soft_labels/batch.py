@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distilrec.errors import SoftLabelError
+from distilrec.ranking import top_k
 
 __all__ = ["SoftBatch"]
 
@@ -25,6 +26,7 @@ class SoftBatch:
     tail_items: (B, S) int64, a uniform sample of the items not listed. tail_scores, tail_mask: (B, S).
     tail_probability: (B,) float32, how probable it was for each such item to be in the sample.
     hidden: (B, D) float32, zeros where not recorded; None where the store has none.
+    ranked: whether items come best first; those of kind `full` come by their numbers.
     """
 
     recorded: Tensor
@@ -38,6 +40,7 @@ class SoftBatch:
     tail_mask: Tensor
     tail_probability: Tensor
     hidden: Tensor | None
+    ranked: bool = True
 
     def __len__(self) -> int:
         return len(self.recorded)
@@ -47,6 +50,16 @@ class SoftBatch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+    def best(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The teacher's k best items, best first: items, scores and mask, (B, k) each.
+
+        Fewer columns where fewer are listed. What is masked comes last.
+        """
+        if self.ranked:
+            return self.items[:, :k], self.scores[:, :k], self.mask[:, :k]
+        order = top_k(self.scores.masked_fill(~self.mask, -torch.inf), min(k, self.scores.shape[1]))[1]
+        return self.items.gather(1, order), self.scores.gather(1, order), self.mask.gather(1, order)
 
     def log_sum_exp_at(self, temperature: float) -> Tensor:
         """(B,): the log-sum-exp of scores / temperature.

@@ -92,6 +92,7 @@ class SoftLabels:
             tail_mask=tail_mask,
             tail_probability=torch.from_numpy(column["tail_probability"].astype(np.float32)),
             hidden=torch.from_numpy(column["hidden"].astype(np.float32)) if "hidden" in column else None,
+            ranked=self.manifest.kind != "full",
         )
 
     def hidden(self, rows: NDArray[np.int64]) -> Tensor:

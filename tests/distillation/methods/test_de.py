@@ -12,7 +12,7 @@ from tests.distillation.feature_steps import first_step, setting_of
 
 
 class TestDE(MethodContract):
-    method = DE(weight=3, experts=4, epochs=30)
+    method = DE(weight=3, epochs=30)
     record: ClassVar = {"kind": "factored"}
 
 

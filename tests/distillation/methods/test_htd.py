@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import softmax
 
+from distilrec.distillation.draw import gumbel
 from distilrec.distillation.methods import HTD
 from distilrec.distillation.methods.ftd import Entities
 from distilrec.distillation.methods.htd import _Grouping
@@ -54,7 +55,7 @@ def entities():
 @pytest.mark.parametrize("temperature", [1.0, 0.05, 1e-10])
 def test_leaving_negligible_shares_out_changes_nothing(grouping, entities, temperature):
     """Of each entity only the networks that count are asked; by a wrong row it would be told from another's vector."""
-    noise = torch.from_numpy(np.random.default_rng(3).gumbel(size=(11, 5)).astype(np.float32))
+    noise = gumbel((11, 5), np.random.default_rng(3))
     shares = softmax((grouping.assignment(entities.teacher) + noise) / temperature, dim=1)
     every = torch.stack([network(entities.student) for network in grouping.networks], dim=1)
     expected = (shares.unsqueeze(2) * every).sum(1)

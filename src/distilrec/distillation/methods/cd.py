@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from distilrec.data import Interactions
+from distilrec.distillation.draw import draw
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.ranks import draw, sampled_items
+from distilrec.distillation.ranks import sampled_items
 from distilrec.losses.pointwise import soft_binary_cross_entropy
 
 __all__ = ["CD"]

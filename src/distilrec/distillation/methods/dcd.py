@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from distilrec.data import Interactions
+from distilrec.distillation.draw import draw
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.ranks import draw, left_out, taught_items
+from distilrec.distillation.ranks import left_out
 from distilrec.losses.ranking import ordered_plackett_luce
 from distilrec.ranking import top_k
 
@@ -65,7 +66,7 @@ class _Term(Term):
         self.method, self.log = method, log
 
     def forward(self, step: Step) -> Tensor:
-        items, _, mask = taught_items(step, self.method.pool)
+        items, _, mask = step.soft.best(self.method.pool)
         loss = self._corrected(step, step.scores(items), mask)
         if not self.method.item_weight:
             return loss

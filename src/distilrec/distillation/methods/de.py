@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from distilrec.distillation.draw import gumbel
 from distilrec.distillation.features import Side, item_vectors, query_vectors, widths
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.feature import knowledge
@@ -88,9 +89,9 @@ class ExpertTerm(Term):
 
     def project(self, step: Step, side: Side, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, D_T): the student's vectors (B, D_S) in the teacher's space, experts chosen anew."""
-        noise = step.rng.gumbel(size=(len(student), self.n)).astype("float32")
+        noise = gumbel((len(student), self.n), step.rng).to(student.device)
         temperature = temperature_at(step.epoch, self.epochs)
-        projected: Tensor = self.experts[side](student, teacher, step.student.tensor(noise), temperature)
+        projected: Tensor = self.experts[side](student, teacher, noise, temperature)
         return projected
 
     def forward(self, step: Step) -> Tensor:

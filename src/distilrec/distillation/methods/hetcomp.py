@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distilrec.data import seen_at
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.union import Lists, best_first, vote
+from distilrec.distillation.union import Lists, vote
 from distilrec.losses.ranking import listed_first, plackett_luce
 from distilrec.soft_labels import SoftLabels
 
@@ -156,7 +156,7 @@ class _Term(Term):
             chosen = torch.nonzero(position == checkpoint).flatten()
             if len(chosen):
                 batch = labels.batch(labels.rows(ids[chosen.numpy()]))
-                items[chosen], mask[chosen] = best_first(batch, width)
+                items[chosen], _, mask[chosen] = batch.best(width)
         return items.to(device), mask.to(device)
 
     def _best(self, step: Step, places: Tensor, ids: NDArray[np.int64]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from distilrec.distillation.draw import gumbel
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.methods.ftd import Entities, item_entities, query_entities
 from distilrec.losses.feature import knowledge
@@ -104,7 +105,7 @@ class _Grouping(nn.Module):
     def forward(self, entities: Entities, temperature: float, rng: np.random.Generator) -> Tensor:
         """(E, D_T): the teacher's vectors, told from the student's by the networks of drawn groups."""
         logits = self.assignment(entities.teacher)
-        noise = torch.from_numpy(rng.gumbel(size=tuple(logits.shape)).astype(np.float32)).to(logits.device)
+        noise = gumbel(tuple(logits.shape), rng).to(logits.device)
         shares = ((logits + noise) / temperature).softmax(1)  # (E, K)
         told = torch.zeros_like(entities.teacher)
         for group, network in enumerate(self.networks):

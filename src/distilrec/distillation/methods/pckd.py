@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from distilrec.distillation.draw import places_by_rank
 from distilrec.distillation.features import item_vectors, query_vectors
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.methods.de import ExpertTerm
-from distilrec.distillation.methods.rrd import by_rank
 from distilrec.losses.feature import preference_consistency
 from distilrec.models import pair_scores
 
@@ -67,9 +67,10 @@ class _Term(ExpertTerm):
         return super().forward(step) + self.method.consistency * self._consistency(step)
 
     def _consistency(self, step: Step) -> Tensor:
-        method, soft = self.method, step.soft
-        chosen = by_rank(step, method.items, method.listed, method.sharpness)[:, : method.items]
-        items, places = torch.unique(soft.items.gather(1, chosen), return_inverse=True)
+        method = self.method
+        listed, _, mask = step.soft.best(method.listed)
+        chosen = places_by_rank(mask, method.items, method.sharpness, step.rng)
+        items, places = torch.unique(listed.gather(1, chosen), return_inverse=True)
         queries, vectors = query_vectors(step), item_vectors(step, items)
         hidden, taken = queries.student.detach(), vectors.student.detach()
         rows = torch.arange(len(hidden), device=hidden.device)
@@ -80,4 +81,4 @@ class _Term(ExpertTerm):
             rows,
             places,
         )
-        return preference_consistency(after, before, soft.mask.gather(1, chosen), temperature=method.temperature)
+        return preference_consistency(after, before, mask.gather(1, chosen), temperature=method.temperature)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.union import best_first, vote
+from distilrec.distillation.union import vote
 from distilrec.errors import SoftLabelError
 from distilrec.losses.ranking import plackett_luce
 
@@ -75,6 +75,6 @@ class _Term(Term):
         batches = [step.recorded(step.members[name][-1]) for name in voters]
         sample = batches[0].tail_items, batches[0].tail_mask
         points = torch.arange(self.method.pool, 0, -1, dtype=torch.float32)
-        lists = [best_first(batch, self.method.pool) for batch in batches]
+        lists = [batch.best(self.method.pool)[::2] for batch in batches]
         union, votes = vote(lists, sample, list(voters.values()), points)
         return plackett_luce(step.scores(union.items), votes, union.mask, listed=self.method.interesting)

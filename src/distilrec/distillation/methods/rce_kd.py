@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from distilrec.data import Interactions
+from distilrec.distillation.draw import draw
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.ranks import best_items, draw, taught_items
+from distilrec.distillation.ranks import best_items
 from distilrec.losses.response import cross_entropy_with_logits
 
 __all__ = ["RCEKD"]
@@ -65,7 +66,7 @@ class _Term(Term):
 
     def forward(self, step: Step) -> Tensor:
         method = self.method
-        taught, taught_scores, taught_mask = taught_items(step, method.items)
+        taught, taught_scores, taught_mask = step.soft.best(method.items)
         ranked, ranked_mask = best_items(step, self.log, max(method.pool, method.items))
         pool, pool_mask = ranked[:, : method.pool], ranked_mask[:, : method.pool]
         weights = pool_weights(pool, taught.masked_fill(~taught_mask, -1), method.sharpness)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distilrec.data import Interactions
 from distilrec.distillation.method import Method, Setting, Step, Term
-from distilrec.distillation.ranks import estimated_ranks, sampled_items, taught_items
+from distilrec.distillation.ranks import estimated_ranks, sampled_items
 from distilrec.losses.pointwise import weighted_log_sigmoid
 
 __all__ = ["RD"]
@@ -53,7 +53,7 @@ class _Term(Term):
 
     def forward(self, step: Step) -> Tensor:
         method = self.method
-        items, _, mask = taught_items(step, method.items)
+        items, _, mask = step.soft.best(method.items)
         scores = step.scores(items)
         weights = place_weights(method.items, method.sharpness)[: items.shape[1]].to(scores.device).expand_as(scores)
         if step.epoch > method.warmup:

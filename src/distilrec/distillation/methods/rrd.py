@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -64,17 +63,12 @@ class _Term(Term):
 
 def list_loss(step: Step, settings: ListSettings) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of RRD, and which items entered it: (P, C) int64, and a mask (P, C) bool."""
-    step = replace(step, soft=as_lists(step, settings.listed, settings.uninteresting))
-    soft = step.soft
-    chosen = by_rank(step, settings.interesting, settings.listed, settings.sharpness)
+    soft = as_lists(step, settings.listed, settings.uninteresting)
+    pool = soft.mask[:, : settings.listed]
+    chosen = places_by_rank(pool, settings.interesting, settings.sharpness, step.rng)
     others = torch.from_numpy(step.rng.permutation(soft.tail_items.shape[1])[: settings.uninteresting])
     others = others.to(soft.items.device)
     items = torch.cat([soft.items.gather(1, chosen), soft.tail_items[:, others]], dim=1)
     scores = torch.cat([soft.scores.gather(1, chosen), soft.tail_scores[:, others]], dim=1)
     mask = torch.cat([soft.mask.gather(1, chosen), soft.tail_mask[:, others]], dim=1)
     return plackett_luce(step.scores(items), scores, mask, listed=settings.interesting), items, mask
-
-
-def by_rank(step: Step, n: int, pool: int, sharpness: float) -> Tensor:
-    """(P, n) int64, ascending: places in the step's lists, drawn from the best `pool` by `places_by_rank`."""
-    return places_by_rank(step.soft.mask[:, :pool], n, sharpness, step.rng)
