@@ -8,6 +8,7 @@ from distilrec.models.ensemble import Ensemble
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
 from distilrec.models.growth import Known, Outgrown, warm_start_
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
+from distilrec.models.ials import IALS, IALSConfig
 from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
 from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
@@ -21,6 +22,7 @@ from distilrec.models.truncation import truncate_
 
 __all__ = [
     "EASE",
+    "IALS",
     "AnyModelConfig",
     "ClosedForm",
     "DotProductModel",
@@ -28,6 +30,7 @@ __all__ = [
     "Ensemble",
     "HistoryEncoder",
     "HistoryEncoderConfig",
+    "IALSConfig",
     "ItemKNN",
     "ItemKNNConfig",
     "Known",

@@ -10,6 +10,7 @@ from pydantic import Field
 from distilrec.models.base import Model, ModelConfig
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
+from distilrec.models.ials import IALS, IALSConfig
 from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
 from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
@@ -23,6 +24,7 @@ AnyModelConfig: TypeAlias = Annotated[
     PopularityConfig
     | ItemKNNConfig
     | EASEConfig
+    | IALSConfig
     | MatrixFactorizationConfig
     | LightGCNConfig
     | SASRecConfig
@@ -34,6 +36,7 @@ _CLASSES: dict[type[ModelConfig], type[Any]] = {
     PopularityConfig: Popularity,
     ItemKNNConfig: ItemKNN,
     EASEConfig: EASE,
+    IALSConfig: IALS,
     MatrixFactorizationConfig: MatrixFactorization,
     LightGCNConfig: LightGCN,
     SASRecConfig: SASRec,

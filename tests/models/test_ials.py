@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from distilrec.data import Interactions, zipf
+from distilrec.models import IALSConfig, build, ials
+from distilrec.scoring import Queries, Ragged
+from distilrec.testing import ModelContract
+
+
+class TestIALS(ModelContract):
+    config = IALSConfig(embedding_size=8, reg=0.01)
+
+
+class TestIALSWithRecency(ModelContract):
+    config = IALSConfig(embedding_size=8, reg=0.01, recency_half_life=4.0, frequency=0.0)
+
+
+def loss(model, log, users, items):
+    """The formula of the docstring, pair by pair."""
+    config, total = model.config, 0.0
+    taken = np.zeros((len(users), len(items)))
+    for row, item in zip(*log.histories.flat(), strict=True):
+        taken[row, item] = 1
+    scores = users @ items.T
+    total += (taken * (1 - scores) ** 2).sum() + config.unobserved * (scores**2).sum()
+    for vectors, counts, others in ((users, taken.sum(1), items), (items, taken.sum(0), users)):
+        total += (
+            config.reg * ((counts + config.unobserved * len(others)) ** config.frequency * (vectors**2).sum(1)).sum()
+        )
+    return total
+
+
+@pytest.fixture
+def log():
+    return zipf(30, 12, 150)
+
+
+@pytest.fixture
+def model(log):
+    model = build(IALSConfig(embedding_size=4, sweeps=30, reg=0.02), log.n_users, log.n_items, seed=0)
+    model.fit(log)
+    return model
+
+
+def of_all(model, log):
+    everyone = Queries(np.arange(log.n_users, dtype=np.int32), log.histories)
+    return model.hidden(everyone).double().numpy(), model.items.double().numpy()
+
+
+def test_no_step_from_the_solution_lowers_the_loss(model, log):
+    """A wrong weight of the unobserved, or of the ridge, still gives vectors that rank well."""
+    users, items = of_all(model, log)
+    found, rng = loss(model, log, users, items), np.random.default_rng(0)
+    for _ in range(20):
+        user, item = (1e-3 * rng.standard_normal(each.shape) for each in (users, items))
+        assert loss(model, log, users + user, items) > found
+        assert loss(model, log, users, items + item) > found * (1 - 1e-6)
+
+
+def test_one_user_is_a_ridge_regression(model, log):
+    users, items = of_all(model, log)
+    config, history = model.config, np.unique(log.histories[3:4].flat()[1])
+    ridge = config.reg * (len(history) + config.unobserved * len(items)) ** config.frequency
+    system = items[history].T @ items[history] + config.unobserved * items.T @ items + ridge * np.eye(4)
+    np.testing.assert_allclose(users[3], np.linalg.solve(system, items[history].sum(0)), rtol=1e-3)
+
+
+def test_blocks_change_nothing(model, log, monkeypatch):
+    """A row that is cut off by its block has another user's items."""
+    whole = of_all(model, log)[0]
+    for numbers in (1, 100, 1000):
+        monkeypatch.setattr(ials, "LARGEST_BLOCK", numbers)
+        np.testing.assert_allclose(of_all(model, log)[0], whole, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_weigh_interactions():
+    """An interaction of weight 0 is one that was not taken."""
+    rows, config = Ragged.from_rows([[0, 1, 2], [0, 1]]), IALSConfig(embedding_size=2)
+    weighed = Interactions(rows, n_items=4, weights=np.array([1, 1, 0, 1, 1], np.float32))
+    models = [build(config, 2, 4, seed=0) for _ in range(2)]
+    models[0].fit(weighed)
+    models[1].fit(Interactions(Ragged.from_rows([[0, 1], [0, 1]]), n_items=4))
+    assert models[0].items[2].norm() < 1e-6
+    # The ridge counts the interaction all the same.
+    assert torch.cosine_similarity(models[0].items[0], models[1].items[0], dim=0) > 0.99
