@@ -124,7 +124,8 @@ def _ridge(x: Tensor, y: Tensor, diagonal: Tensor) -> Tensor:
     if length > width:
         system = x.transpose(1, 2) @ x
         system.diagonal(dim1=1, dim2=2).add_(diagonal)
-        return torch.cholesky_solve(x.transpose(1, 2) @ y, torch.linalg.cholesky(system)).squeeze(2)
+        whole: Tensor = torch.cholesky_solve(x.transpose(1, 2) @ y, torch.linalg.cholesky(system))
+        return whole.squeeze(2)
     scaled = x / diagonal.unsqueeze(1)
     system = scaled @ x.transpose(1, 2)
     system.diagonal(dim1=1, dim2=2).add_(1.0)
