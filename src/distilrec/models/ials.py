@@ -106,7 +106,8 @@ class IALS(ClosedForm):
             diagonal = shared + torch.from_numpy(ridge[rows]).float().unsqueeze(1)
             solved[torch.from_numpy(rows)] = _ridge(rotated[columns] * roots, roots, diagonal)
             begin += len(rows)
-        return solved @ basis.T
+        found: Tensor = solved @ basis.T
+        return found
 
     def _fitting(self, lengths: NDArray[np.integer[Any]], begin: int) -> int:
         """How many rows from `begin` on, of ascending length, make at most LARGEST_BLOCK numbers; at least one."""
