@@ -8,7 +8,7 @@ from distilrec.distillation import BD, Mutual
 from distilrec.errors import RecipeError
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 CONTENT = {
     "data": {"source": "log.csv", "split": {"kind": "global-time", "quantiles": [0.7, 0.8]}},
     "teacher": [
