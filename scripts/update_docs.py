@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from distilrec.distillation import METHODS
-from distilrec.report.numbers import count, interval, milliseconds, seconds, size
+from distilrec.report.leaderboard import COLUMNS, Row
+from distilrec.report.numbers import count, interval, label, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = re.compile(r"^(<!-- begin:(?P<name>[a-z-]+) -->\n).*?^(<!-- end:(?P=name) -->)$", re.DOTALL | re.MULTILINE)
@@ -109,9 +110,28 @@ def methods_table(_results: Mapping[str, Result], _words: Words) -> str:
     return "\n".join(rows) + "\n"
 
 
+def leaderboard_table(name: str) -> Renderer:
+    """Every method on one data set, a table per student width."""
+
+    def table(results: Mapping[str, Result], words: Words) -> str:
+        result = results.get(f"methods_{name}")
+        if result is None:
+            return f"{words['none']}\n"
+        lines = []
+        for width, found in result["detail"].items():
+            rows = [Row.model_validate(row).cells() for row in found["leaderboard"]]
+            best = f"Best on validation: `{found['best_on_validation']}`."
+            lines += [f"Student of {width}, {label(found['metric'])}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
+            lines += [*map(_row, rows), "", best, ""]
+        return "\n".join([*lines, *_measured(result, words)]) + "\n"
+
+    return table
+
+
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
     "methods": methods_table,
+    "methods-citeulike": leaderboard_table("citeulike"),
     "training": training_table,
     "evaluation": figures_table("evaluation"),
     "scale": figures_table("scale"),
