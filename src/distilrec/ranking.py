@@ -6,7 +6,7 @@ all users by all items exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from distilrec.errors import ModelError
 from distilrec.metrics import Metric
-from distilrec.scoring import Queries, Ragged, Recommender
+from distilrec.scoring import DotProduct, Queries, Ragged, Recommender
 
-__all__ = ["AUC", "evaluate", "queries_at_once", "rank", "score_pairs", "top_k"]
+__all__ = ["AUC", "evaluate", "queries_at_once", "rank", "score_pairs", "scorer", "top_k"]
 
 AUC = "auc"
 # glibc gives blocks of 32 MiB and more back to the system at once, and each next one is paged in anew: that takes
@@ -188,6 +188,29 @@ def score_pairs(
     return values
 
 
+def scorer(model: Recommender, size: int) -> Callable[[Queries], Tensor]:
+    """What `model.score` gives for at most `size` queries at a time, until the next call overwrites it.
+
+    Dot products are made in one place again and again: large blocks of fresh memory cost more than the product.
+    """
+    if not isinstance(model, DotProduct):
+        return model.score
+    vectors, bias = model.item_vectors(), model.item_bias()
+    place: Tensor | None = None
+
+    def score(queries: Queries) -> Tensor:
+        nonlocal place
+        hidden = model.hidden(queries)
+        if place is None:
+            place = hidden.new_empty((size, len(vectors)))
+        scores = place[: len(queries)]
+        if bias is None:
+            return torch.mm(hidden, vectors.T, out=scores)
+        return torch.addmm(bias, hidden, vectors.T, out=scores)
+
+    return score
+
+
 def _parts(length: int, size: int) -> Iterator[slice]:
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))
@@ -199,8 +222,9 @@ def _blocks(
     """Score the queries a block at a time, with -inf in the place of what a query has seen."""
     n_items = model.n_items
     size = batch_size or queries_at_once(n_items)
+    score = scorer(model, size)
     for part in _parts(len(queries), size):
-        scores = model.score(queries[part])
+        scores = score(queries[part])
         expected = (part.stop - part.start, n_items)
         if scores.shape != expected:
             raise ModelError(

@@ -14,7 +14,7 @@ from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual, c
 from distilrec.distillation.method import Supply
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
-from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, reads_histories
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, has_vectors, reads_histories
 from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
@@ -173,8 +173,11 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [member.name for member in self.teacher]
+        names += self.compared
         if len(set(names)) < len(names) or "teacher" in names:
-            raise ValueError(f"members of the teacher need names of their own, and not 'teacher'; given {names}")
+            raise ValueError(
+                f"members of the teacher and what is compared need names of their own, and not 'teacher'; given {names}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -189,8 +192,15 @@ class Recipe(_Part):
             self._check_distilled(name, settings)
         if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
             raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
-        if self.record.hidden and (len(self.teacher) > 1 or not isinstance(self.teacher[0].model, VectorConfig)):
-            raise ValueError("record.hidden needs a teacher of one member that has vectors; an ensemble has no states")
+        if self.record.hidden or self.record.kind == "factored":
+            lacks = [member.name for member in self.teacher if not has_vectors(member.model)]
+            if lacks or (len(self.teacher) > 1):
+                raise ValueError(
+                    "record.hidden and record.kind 'factored' need a teacher of one member that has vectors; "
+                    + (f"{lacks[0]} has none" if lacks else "an ensemble has none")
+                )
+        if "truncated teacher" in self.evaluation.controls and not any(has_vectors(m.model) for m in self.teacher):
+            raise ValueError("the control 'truncated teacher' needs a member with vectors; leave it out")
         if self.record.checkpoints and not self.record.members:
             raise ValueError("record.checkpoints are those of the members; they need record.members: true")
         return self
@@ -212,6 +222,8 @@ class Recipe(_Part):
         supply = Supply(
             kind=record.kind,
             k=longest if record.kind == "full" else record.k,
+            others=record.tail > 0 and record.kind != "full",
+            temperature=1.0 in record.temperatures,
             hidden=record.hidden or record.kind == "factored",
             filter_seen=record.filter_seen,
             members=record.members,

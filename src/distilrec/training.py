@@ -13,12 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from distilrec.errors import ArtefactError, ModelError
+from distilrec.metrics import Metric
+from distilrec.ranking import AUC
 from distilrec.rng import child_seed, generator
 
 __all__ = ["Epoch", "TrainingConfig", "train"]
@@ -55,6 +57,13 @@ class TrainingConfig(BaseModel):
     warmup_steps: int = Field(default=0, ge=0)
     decay: bool = False
     average: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_metric(cls, name: str) -> str:
+        if name != AUC:
+            Metric.parse(name)
+        return name
 
 
 @dataclass(frozen=True)

@@ -199,16 +199,19 @@ def test_the_forecast_holds_the_members(source: Path, finished: tuple[Path, Repo
 def test_what_can_not_be_run_is_refused_before_training(source: Path) -> None:
     """Prevents an error after hours of training."""
     for settings, reason in (
-        (content(source, {"method": "rank_aggregation"}), "rank_aggregation needs record.members: true"),
-        (content(source, HETCOMP, members=True), "hetcomp needs record.checkpoints"),
+        (
+            content(source, {"method": "rank_aggregation"}),
+            "'rank_aggregation' needs recordings of the teacher's members",
+        ),
+        (content(source, HETCOMP, members=True), "'hetcomp' needs earlier checkpoints"),
         (content(source, checkpoints=2), "need record.members: true"),
-        (content(source, {"method": "rank_aggregation", "weights": {"x": 1}}, members=True), "are no members"),
+        (content(source, {"method": "rank_aggregation", "weights": {"x": 1}}, members=True), "is no member"),
         (
             {
                 **content(source, {"method": "gated_teachers"}, members=True),
                 "student": {"model": {"model": "matrix_factorization"}},
             },
-            "gated_teachers needs record.filter_seen: false",
+            "'gated_teachers' needs .* what the true labels ask for",
         ),
     ):
         with pytest.raises(ValidationError, match=reason):

@@ -73,4 +73,4 @@ def gumbel(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
 
     It is -log of exponential noise: a sixth of the time that NumPy's `gumbel` takes.
     """
-    return torch.from_numpy(rng.standard_exponential(shape, dtype=np.float32)).log_().neg_()
+    return torch.from_numpy(rng.standard_exponential(shape, dtype=np.float32)).clamp_(min=1e-30).log_().neg_()

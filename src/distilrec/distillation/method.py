@@ -22,7 +22,9 @@ from distilrec.soft_labels import Kind, SoftBatch, SoftLabels
 
 __all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Supply", "Term"]
 
-Need: TypeAlias = Literal["lists", "scores", "hidden", "item_vectors", "users", "members", "checkpoints", "targets"]
+Need: TypeAlias = Literal[
+    "lists", "scores", "hidden", "item_vectors", "users", "others", "members", "checkpoints", "targets", "temperature"
+]
 
 _CURES: dict[Need, str] = {
     "lists": "record a longer list with `record: {k: ...}`",
@@ -30,8 +32,10 @@ _CURES: dict[Need, str] = {
     "hidden": "record the teacher with `record: {hidden: true}`, if it has hidden states",
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
+    "others": "record some with `record: {tail: 100}`, and not with kind full",
     "members": "record them with `record: {members: true}`, or give `members` to `distil`",
     "checkpoints": "record some with `record: {members: true, checkpoints: 3}`, of members that are trained by steps",
+    "temperature": "let `record: {temperatures: ...}` hold 1",
     "targets": "record with `record: {filter_seen: false}`, or distil into a model that reads histories",
 }
 
@@ -132,12 +136,15 @@ class Step:
 class Supply:
     """What a method finds: in the stores, and in its student.
 
-    k: length of the shortest lists. hidden, members, checkpoints: whether they are recorded. filter_seen: whether
-    recordings left out what a query has seen. reads_histories: of the student.
+    k: length of the shortest lists. others: whether there is a sample of items that aren't listed. temperature: whether
+    the log-sum-exp is known at the fitted temperature itself. hidden, members, checkpoints: whether they are recorded.
+    filter_seen: whether recordings left out what a query has seen. reads_histories: of the student.
     """
 
     kind: Kind
     k: int
+    others: bool
+    temperature: bool
     hidden: bool
     filter_seen: bool
     members: bool
@@ -160,12 +167,11 @@ class Method(BaseModel, ABC):
     """Settings of a distillation method; its own class adds fields and a `method` name.
 
     weight: lambda, of the method's term in the student's loss. schedule: a factor on it, by epoch.
-    A class also says what it `needs`, and which `choices` for its fields a search should try, beside the weight.
+    A class also says what it `needs`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     needs: ClassVar[tuple[Need, ...]] = ()
-    choices: ClassVar[Mapping[str, tuple[float, ...]]] = {}
 
     weight: float = Field(default=1.0, ge=0)
     schedule: Schedule | None = None
@@ -193,6 +199,8 @@ class Method(BaseModel, ABC):
         lacks: dict[Need, bool] = {
             "lists": supply.k < self.listed,
             "scores": supply.kind == "topk",
+            "others": not supply.others,
+            "temperature": not supply.temperature,
             "hidden": not supply.hidden,
             "item_vectors": supply.kind != "factored",
             "users": supply.reads_histories,
@@ -203,6 +211,8 @@ class Method(BaseModel, ABC):
         wanted: dict[Need, str] = {
             "lists": f"lists of {self.listed} items, not {supply.k}",
             "scores": "the teacher's score of any item",
+            "others": "items that the teacher didn't list",
+            "temperature": "the log-sum-exp of scores at the fitted temperature",
             "hidden": "the teacher's hidden states",
             "item_vectors": "the teacher's item vectors",
             "users": "a student that looks users up",
@@ -210,7 +220,7 @@ class Method(BaseModel, ABC):
             "checkpoints": "earlier checkpoints of a member",
             "targets": "recordings of what the true labels ask for, and these left out what a user has seen",
         }
-        for need in ("lists", *self.needs):
+        for need in (*self.needs, "lists"):
             if lacks[need]:
                 return f"the method {self.name!r} needs {wanted[need]}; {_CURES[need]}"
         return None
@@ -225,6 +235,8 @@ class Method(BaseModel, ABC):
             kind=manifests[0].kind,
             # A list can't be longer than the catalogue.
             k=min((m.k for m in manifests if m.kind != "full" and m.k < m.n_items), default=self.listed),
+            others=manifests[0].tail > 0,
+            temperature=any(abs(t - manifests[0].temperature) <= 1e-6 * t for t in manifests[0].temperatures),
             hidden=manifests[0].width is not None,
             filter_seen=all(m.filter_seen for m in manifests),
             members=bool(setting.members),

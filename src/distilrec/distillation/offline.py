@@ -194,7 +194,8 @@ class _Objective:
             weight = self.config.alpha * method.weight_at(self.epoch)
             if weight and method.name in self.terms:
                 parts[method.name] = weight * self.terms[method.name](step)
-        parts["loss"] = torch.stack(list(parts.values())).sum()
+        # In an epoch in which a schedule gives nothing any weight, nothing is learned.
+        parts["loss"] = torch.stack(list(parts.values()) or [0.0 * hidden.sum()]).sum()
         return parts
 
     @property

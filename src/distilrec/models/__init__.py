@@ -14,7 +14,7 @@ from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.models.pairs import look_up, pair_scores
 from distilrec.models.popularity import Popularity, PopularityConfig
-from distilrec.models.registry import AnyModelConfig, build, reads_histories
+from distilrec.models.registry import AnyModelConfig, build, has_vectors, reads_histories
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
@@ -52,6 +52,7 @@ __all__ = [
     "VectorConfig",
     "build",
     "fit",
+    "has_vectors",
     "load_model",
     "look_up",
     "pair_scores",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from pydantic import Field
 
-from distilrec.models.base import Model, ModelConfig
+from distilrec.models.base import Model, ModelConfig, VectorConfig
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
 from distilrec.models.ials import IALS, IALSConfig
@@ -18,7 +18,7 @@ from distilrec.models.popularity import Popularity, PopularityConfig
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.rng import child_seed
 
-__all__ = ["AnyModelConfig", "build", "reads_histories"]
+__all__ = ["AnyModelConfig", "build", "has_vectors", "reads_histories"]
 
 AnyModelConfig: TypeAlias = Annotated[
     PopularityConfig
@@ -55,6 +55,15 @@ def build(config: ModelConfig, n_users: int, n_items: int, *, seed: int) -> Mode
         torch.manual_seed(child_seed(seed, "weights"))
         model: Model = _CLASSES[type(config)](config, n_users, n_items)
     return model
+
+
+def has_vectors(config: ModelConfig) -> bool:
+    """Whether the model of these settings has a vector for each query and item, whose product is the score.
+
+    >>> has_vectors(IALSConfig()), has_vectors(EASEConfig())
+    (True, False)
+    """
+    return isinstance(config, VectorConfig | IALSConfig)
 
 
 def reads_histories(config: ModelConfig) -> bool:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from distilrec.models.base import DotProductModel
+from distilrec.models.ials import IALS
 from distilrec.models.storage import quantize_, rounded
 
 __all__ = ["truncate_"]
 
 
-def truncate_(model: DotProductModel, most_bytes: int) -> tuple[int, int, int]:
+def truncate_(model: DotProductModel | IALS, most_bytes: int) -> tuple[int, int, int]:
     """Cut the item vectors to their principal components and round all weights to int8, in place.
 
     Components and loadings are rounded as `quantize_` rounds matrices. The rank is the largest whose file (item
@@ -40,7 +41,7 @@ def truncate_(model: DotProductModel, most_bytes: int) -> tuple[int, int, int]:
     return rank, sum(value.numel() for value in {**others, **parts}.values()), size
 
 
-def _others(model: DotProductModel, vectors: Tensor) -> dict[str, Tensor]:
+def _others(model: DotProductModel | IALS, vectors: Tensor) -> dict[str, Tensor]:
     """What the model serves with besides its item vectors, which may be the last rows of a larger tensor."""
     place = vectors.untyped_storage().data_ptr()
     return {

@@ -65,4 +65,5 @@ def with_methods(recipe: Recipe, methods: Sequence[str] | None) -> Recipe:
             compared[name] = settings
         elif methods is not None:
             raise RecipeError(lacking)
-    return recipe.model_copy(update={"compared": compared})
+    # A jointly trained arm isn't tuned, so it has no place beside those that are.
+    return recipe.model_copy(update={"compared": compared, "joint": None})

@@ -92,10 +92,10 @@ class Plan:
         for task in self.members if self.recipe.record.members else ():
             name = f"soft labels of {task.member.name}"
             early = (
-                self._record(f"{name} at checkpoint {number}", task.stage, number)
+                self._record(f"{name} at checkpoint {number}", task.stage, number, of_member=True)
                 for number in range(1, task.checkpoints + 1)
             )
-            found[task.member.name] = (*early, self._record(name, task.stage))
+            found[task.member.name] = (*early, self._record(name, task.stage, of_member=True))
         return found
 
     @property
@@ -103,17 +103,24 @@ class Plan:
         """All soft labels but those of controls."""
         return (self.labels, *(task for tasks in self.member_labels.values() for task in tasks))
 
-    def _record(self, name: str, teacher: Stage | None, checkpoint: int | None = None) -> RecordLabels:
+    def _record(
+        self, name: str, teacher: Stage | None, checkpoint: int | None = None, *, of_member: bool = False
+    ) -> RecordLabels:
+        """Soft labels of a stage's model, or of popularity; each member's sample of other items is its own."""
+        record = self.recipe.record
+        if teacher is None:  # popularity has no vectors
+            record = record.model_copy(update={"hidden": False, "kind": "full" if record.kind == "full" else "topk"})
+        seed = child_seed(self.recipe.seed, name) if of_member else self.recipe.seed
         model, queries = self.recipe.student.model, self.recipe.record.queries
         if queries == "auto":
             queries = "prefixes" if isinstance(model, SequenceConfig) else "final"
         length = model.history_length if isinstance(model, SequenceConfig) and queries == "prefixes" else None
-        settings = {**self.recipe.record.model_dump(mode="json", exclude={"members", "checkpoints"}),
-                    "history_length": length, "seed": self.recipe.seed}  # fmt: skip
+        settings = {**record.model_dump(mode="json", exclude={"members", "checkpoints"}),
+                    "history_length": length, "seed": seed}  # fmt: skip
         if checkpoint is not None:
             settings["checkpoint"] = checkpoint
         stage = Stage(name, settings, (self.data, *([] if teacher is None else [teacher])))
-        return RecordLabels(stage, teacher, self.recipe.record, length, self.recipe.seed, checkpoint)
+        return RecordLabels(stage, teacher, record, length, seed, checkpoint)
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -274,6 +281,8 @@ class Plan:
         if labels is None:
             return TrainStudent(Stage(name, content, (self.data,)), student, settings, seed)
         members = self._members_beside(labels, settings)
+        if members:
+            content["members"] = {name: len(stages) for name, stages in members}
         read = {stage.key: stage for stage in (labels.stage, *(stage for _, stages in members for stage in stages))}
         stage = Stage(name, content, (self.data, *read.values()))
         return TrainStudent(stage, student, settings, seed, labels.stage, transform, members=members)

@@ -96,7 +96,7 @@ def new_queries(prepared: Prepared, *, from_train: bool = False) -> tuple[Querie
 
 @dataclass(frozen=True)
 class RefreshPlan(Plan):
-    """Plan a run that goes on from `earlier`: no teacher is trained, and controls and other widths are left out."""
+    """Plan a run that goes on from `earlier`: no teacher is trained, and it has the main arms only."""
 
     earlier: Earlier
 
@@ -108,7 +108,9 @@ class RefreshPlan(Plan):
             raise RecipeError("since: soft labels of members aren't continued; set record.members to false, and use "
                               "methods that learn from the teacher as a whole")  # fmt: skip
         evaluation = recipe.evaluation.model_copy(update={"controls": (), "widths": ()})
-        return cls(recipe.model_copy(update={"evaluation": evaluation, "joint": None}), fingerprint, earlier)
+        return cls(
+            recipe.model_copy(update={"evaluation": evaluation, "joint": None, "compared": {}}), fingerprint, earlier
+        )
 
     @cached_property
     def members(self) -> tuple[FitMember, ...]:

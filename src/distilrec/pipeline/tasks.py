@@ -15,8 +15,9 @@ import numpy as np
 
 from distilrec.data import DataConfig, Interactions, Prepared, Snapshot, final_queries, load, prefix_queries
 from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil_jointly
-from distilrec.errors import RecipeError
+from distilrec.errors import ModelError, RecipeError
 from distilrec.models import (
+    IALS,
     ClosedForm,
     DotProductModel,
     Ensemble,
@@ -217,6 +218,7 @@ class TrainStudent(Task):
 
     warm: the folder of the same student as an earlier run trained it, whose weights it starts from. members: the
     soft labels of each member of the teacher, from its earliest checkpoint on, for methods that learn from several.
+    may_diverge: a trial of a search, for which a loss that is no longer finite is a result.
     """
 
     student: Student
@@ -226,6 +228,7 @@ class TrainStudent(Task):
     transform: Transform = "none"
     warm: Path | None = None
     members: Members = ()
+    may_diverge: bool = False
 
     @property
     def recordings(self) -> tuple[Stage, ...]:
@@ -246,18 +249,29 @@ class TrainStudent(Task):
             "checkpoint": folder / "checkpoint.safetensors",
             "on_epoch": _shown(self.settings.training, on_progress),
         }
+        begin = time.monotonic()
+        try:
+            curve = self._train(model, context, options)
+        except ModelError as error:
+            if not self.may_diverge:
+                raise
+            return {"curve": [], "diverged": str(error)}
+        # Lists and graphs that a method builds first belong to its cost.
+        seconds = max(0.0, time.monotonic() - begin - sum(epoch.seconds for epoch in curve))
+        return _saved(model, folder, curve, self.student, seconds)
+
+    def _train(self, model: DotProductModel, context: Context, options: dict[str, Any]) -> Sequence[Epoch]:
+        split = context.prepared.split
         supervision, training = self.settings.supervision, self.settings.training
         if self.labels is None:
-            curve = fit(model, split, supervision, training, **options)
-        elif isinstance(self.settings, Distilled):
+            return fit(model, split, supervision, training, **options)
+        if isinstance(self.settings, Distilled):
             options["members"] = {
                 name: tuple(self._opened(context, stage) for stage in stages) for name, stages in self.members
             }
             labels = self._opened(context, self.labels)
-            curve = distil(model, split, labels, self.settings.distillation, supervision, training, **options)
-        else:
-            raise RecipeError(f"{self.stage.name}: soft labels without settings for distillation")
-        return _saved(model, folder, curve, self.student)
+            return distil(model, split, labels, self.settings.distillation, supervision, training, **options)
+        raise RecipeError(f"{self.stage.name}: soft labels without settings for distillation")
 
     def _opened(self, context: Context, stage: Stage) -> SoftLabels:
         """A recording, altered as `transform` says: the members' in the same way, lest they tell what it takes away."""
@@ -309,11 +323,11 @@ class Truncate(Task):
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Truncate the best member with vectors, and save; the bytes are those of its components and codes."""
-        candidates: list[tuple[float, DotProductModel]] = []  # with their validation quality
+        candidates: list[tuple[float, DotProductModel | IALS]] = []  # with their validation quality, where it is known
         for member in self.members:
             model, curve = context.model(member), context.store.result(member)["curve"]
-            if isinstance(model, DotProductModel):
-                candidates.append((max(epoch["validation"] or 0.0 for epoch in curve), model))
+            if isinstance(model, DotProductModel | IALS):
+                candidates.append((max((epoch["validation"] or 0.0 for epoch in curve), default=0.0), model))
         if not candidates:
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
         _, best = max(candidates, key=itemgetter(0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from distilrec.distillation import KL, Method
-from distilrec.models import SequenceConfig
 from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
 from distilrec.pipeline.run import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
@@ -20,7 +20,8 @@ __all__ = ["tune"]
 
 # Seeds of trials differ from those of the arms, so that no arm is reported under a seed that chose its settings.
 TRIAL_SEED = "tuning"
-LEAST_DECAY = 1e-5
+LEAST_DECAY, MOST_DROPOUT = 1e-5, 0.5
+COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
 def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, progress: Progress) -> Recipe:
@@ -28,10 +29,10 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
 
     The arms are the student alone, the distilled student, and those that are `compared`. The first trial of each is
     the recipe as it is. All search learning rate, weight decay, dropout (where the model has it) and the recency
-    half-life of the true labels; with soft labels also alpha, temperature and tail, with other methods each one's
-    weight and what it names as `choices`. More settings share the same number of trials: the student alone is
-    searched more densely, never less. A trial of each arm runs at once. Trials are kept in `out`/tuning.db and count
-    when the search goes on; the search is Optuna's TPE, seeded.
+    half-life of the true labels; those that are distilled also alpha, with soft labels temperature and tail, with
+    other methods each one's weight. A trial that diverges counts, with quality 0. More settings share the same number
+    of trials: the student alone is searched more densely, never less. A trial of each arm runs at once. Trials are
+    kept in `out`/tuning.db and count when the search goes on; the search is Optuna's TPE, seeded.
     """
     context, plan = plan_of(recipe, out)
     run_tasks([*plan.members, plan.teacher, *plan.recordings], context, jobs=jobs, progress=progress)
@@ -44,16 +45,19 @@ def tune(recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, pro
         run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
         for arm, task in tasks.items():
             curve = context.store.result(task.stage)["curve"]
-            studies[arm].tell(asked[arm], max(epoch["validation"] or 0.0 for epoch in curve))
+            studies[arm].tell(asked[arm], max((epoch["validation"] or 0.0 for epoch in curve), default=0.0))
     chosen = {}
     for arm, study in studies.items():
-        best = study.best_trial
-        chosen[arm] = Chosen(trials=_finished(study), validation=float(best.value or 0.0), settings=dict(best.params))
+        # Of a longer search, only as many trials as all arms have; and those count that the recipe had before.
+        first = [trial for trial in study.trials if trial.state == COMPLETE][:trials]
+        best = max(first, key=lambda trial: trial.value or 0.0)
+        spent = len(first) + (recipe.tuned[arm].trials if arm in recipe.tuned else 0)
+        chosen[arm] = Chosen(trials=spent, validation=float(best.value or 0.0), settings=dict(best.params))
     return _with_settings(recipe, chosen)
 
 
 def _finished(study: optuna.Study) -> int:
-    return sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+    return sum(trial.state == COMPLETE for trial in study.trials)
 
 
 class _Trials:
@@ -83,8 +87,8 @@ def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
     )
     # Seeded by what is done, else a search that goes on would begin with the same trials again.
     study.sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm, len(study.trials)) % 2**32)
-    if not study.trials:
-        study.enqueue_trial(_as_it_is(settings))
+    if not any(trial.state in (COMPLETE, optuna.trial.TrialState.WAITING) for trial in study.trials):
+        study.enqueue_trial(_as_it_is(settings, plan.recipe))
     return study
 
 
@@ -93,29 +97,30 @@ def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStuden
     seed = child_seed(plan.recipe.seed, TRIAL_SEED)
     labels = None if arm == ALONE else plan.labels
     task_of = Plan(recipe, plan.fingerprint).student_task
-    return task_of(f"{arm} trial {number}", _settings_of(recipe, arm), seed, labels=labels)
+    return replace(task_of(f"{arm} trial {number}", _settings_of(recipe, arm), seed, labels=labels), may_diverge=True)
 
 
-def _as_it_is(settings: Alone) -> dict[str, Any]:
+def _as_it_is(settings: Alone, recipe: Recipe) -> dict[str, Any]:
     """The settings themselves, as a trial of `_suggest`."""
+    own = getattr(recipe.student.model, "dropout", None)
     found: dict[str, Any] = {
         "learning_rate": settings.training.learning_rate,
         "weight_decay": max(settings.training.weight_decay, LEAST_DECAY),
         "recency_half_life": settings.supervision.recency_half_life,
     }
-    if settings.dropout is not None:
-        found["dropout"] = settings.dropout
+    if own is not None:
+        found["dropout"] = min(own if settings.dropout is None else settings.dropout, MOST_DROPOUT)
     if isinstance(settings, Distilled):
         mixed = settings.distillation
         found |= {"alpha": mixed.alpha, "temperature": mixed.temperature, "tail": mixed.tail}
         for method in _searched(mixed.methods):
-            found |= {f"{method.name}.{name}": getattr(method, name) for name in ("weight", *method.choices)}
+            found[f"{method.name}.weight"] = method.weight
     return found
 
 
 def _searched(methods: tuple[Method, ...]) -> list[Method]:
     """The methods whose weights are searched: all but a divergence that stands alone, which alpha weighs."""
-    return [method for method in methods if not isinstance(method, KL) or len(methods) > 1]
+    return [method for method in methods if method.weight and (not isinstance(method, KL) or len(methods) > 1)]
 
 
 def _suggest(trial: optuna.Trial, recipe: Recipe, settings: Alone) -> dict[str, Any]:
@@ -125,21 +130,18 @@ def _suggest(trial: optuna.Trial, recipe: Recipe, settings: Alone) -> dict[str, 
         "weight_decay": trial.suggest_float("weight_decay", LEAST_DECAY, 1e-1, log=True),
         "recency_half_life": trial.suggest_categorical("recency_half_life", _with(half_life, None, 10.0, 30.0, 100.0)),
     }
-    if isinstance(recipe.student.model, SequenceConfig):
-        suggested["dropout"] = trial.suggest_float("dropout", 0.0, 0.4)
+    if hasattr(recipe.student.model, "dropout"):
+        suggested["dropout"] = trial.suggest_float("dropout", 0.0, MOST_DROPOUT)
     if not isinstance(settings, Distilled):
         return suggested
     mixed = settings.distillation
+    suggested["alpha"] = trial.suggest_categorical("alpha", _with(mixed.alpha, 0.5, 0.8, 0.95, 1.0))
     if any(isinstance(method, KL) for method in mixed.methods):
-        suggested["alpha"] = trial.suggest_categorical("alpha", _with(mixed.alpha, 0.5, 0.8, 0.95, 1.0))
         suggested["temperature"] = trial.suggest_categorical("temperature", list(recipe.record.temperatures))
         suggested["tail"] = trial.suggest_categorical("tail", ["mass", "sampled"])
     for method in _searched(mixed.methods):
         name = f"{method.name}.weight"
         suggested[name] = trial.suggest_float(name, method.weight / 10, method.weight * 10, log=True)
-        for choice, values in method.choices.items():
-            name = f"{method.name}.{choice}"
-            suggested[name] = trial.suggest_categorical(name, _with(getattr(method, choice), *values))
     return suggested
 
 

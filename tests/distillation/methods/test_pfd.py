@@ -76,7 +76,7 @@ def test_items_to_be_found_join_where_they_can_be_scored(data, student, labels):
 
 def test_a_missing_temperature_is_missed_before_training(data, student, labels):
     store = labels(temperatures=(0.5, 2.0))
-    with pytest.raises(SoftLabelError, match="no log-sum-exp at temperature 1"):
+    with pytest.raises(SoftLabelError, match="needs the log-sum-exp of scores at the fitted temperature"):
         PFD().check(Setting(student(), data.train, store, 0))
 
 

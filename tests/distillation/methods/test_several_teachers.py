@@ -28,7 +28,8 @@ class Store:
     def __init__(self, scores, k=N, *, known=None, temperature=1.0, filter_seen=False, path="store"):
         self.table, self.k, self.temperature, self.path = torch.as_tensor(scores).float(), k, temperature, path
         self.known = range(len(self.table)) if known is None else known
-        self.manifest = SimpleNamespace(n_items=N, k=k, kind="topk", width=None, filter_seen=filter_seen)
+        self.manifest = SimpleNamespace(n_items=N, k=k, kind="topk", width=None, filter_seen=filter_seen, tail=0,
+                                        temperature=1.0, temperatures=(1.0,))  # fmt: skip
 
     def __len__(self):
         return len(self.known)

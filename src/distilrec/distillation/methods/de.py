@@ -35,7 +35,7 @@ class DE(Method):
     times lambda of 1e-2). The temperature falls over `epochs`, there over the 1,000 of the longest training.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("item_vectors",)
+    needs: ClassVar[tuple[Need, ...]] = ("hidden", "item_vectors")
 
     method: Literal["de"] = "de"
     experts: int = Field(default=30, ge=1)

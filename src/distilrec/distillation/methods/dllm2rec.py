@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from distilrec.distillation.method import Method, Setting, Step, Term
-from distilrec.errors import SoftLabelError
+from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.chunked import CHUNK_BYTES
 from distilrec.losses.supervised import binary_cross_entropy
 from distilrec.ranking import top_k
@@ -50,20 +49,10 @@ class DLLM2Rec(Method):
         """The items."""
         return self.items
 
-    def check(self, setting: Setting) -> None:
-        """See `Method.check`; also that there is a sample, and vectors where `embedding` asks for them."""
-        super().check(setting)
-        manifest = setting.labels.manifest
-        if manifest.tail == 0:
-            raise SoftLabelError(
-                f"{setting.labels.path}: the method {self.name!r} needs items that the teacher didn't list; record "
-                "some with `record: {tail: 100}`, and not with kind full"
-            )
-        if self.embedding and manifest.kind != "factored":
-            raise SoftLabelError(
-                f"{setting.labels.path}: the method {self.name!r} needs the teacher's item vectors; record the teacher "
-                "with `record: {kind: factored}`, if it has vectors, or set the method's `embedding` to 0"
-            )
+    @property
+    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+        """A sample of other items; the teacher's item vectors only where `embedding` asks for them."""
+        return ("others", "item_vectors") if self.embedding else ("others",)
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""

@@ -44,7 +44,7 @@ class FreqD(Method):
     nodes and the teacher's dimensions (theirs: a sum over both).
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("item_vectors",)
+    needs: ClassVar[tuple[Need, ...]] = ("hidden", "item_vectors")
 
     method: Literal["freqd"] = "freqd"
     neighbours: int = Field(default=5, ge=1)

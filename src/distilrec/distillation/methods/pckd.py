@@ -36,7 +36,7 @@ class PCKD(Method):
     cross-entropy is a mean over queries (theirs: a sum).
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("item_vectors",)
+    needs: ClassVar[tuple[Need, ...]] = ("hidden", "item_vectors")
 
     method: Literal["pckd"] = "pckd"
     experts: int = Field(default=30, ge=1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from distilrec.distillation.method import Method, Setting, Step, Term
+from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.pointwise import soft_binary_cross_entropy
 from distilrec.models import look_up, pair_scores
 
@@ -33,13 +33,10 @@ class PFD(Method):
     labels keep the weight 1 - lambda. A mean over pairs of query and item.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = ("temperature",)
+
     method: Literal["pfd"] = "pfd"
     negatives: int = Field(default=1, ge=1)
-
-    def check(self, setting: Setting) -> None:
-        """See `Method.check`; also that the log-sum-exp is known at the store's temperature."""
-        super().check(setting)
-        setting.labels.batch(np.zeros(1, np.int64)).log_sum_exp_at(setting.labels.temperature)
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""
