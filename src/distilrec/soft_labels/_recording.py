@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilrec.errors import SoftLabelError
+from distilrec.ranking import queries_at_once
 from distilrec.rng import generator
 from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
 from distilrec.soft_labels import checks
@@ -72,6 +73,15 @@ class Recording:
     @cached_property
     def _factors(self) -> tuple[Tensor, Tensor] | None:
         return factors(self.teacher) if isinstance(self.teacher, DotProduct) else None
+
+    @cached_property
+    def _place(self) -> Tensor | None:
+        """Where the scores of each block are put, of a teacher whose scores are dot products."""
+        if self._factors is None:
+            return None
+        vectors, _ = self._factors
+        n_items = self.teacher.n_items
+        return vectors.new_empty((queries_at_once(n_items), n_items))
 
     def audition(self) -> None:
         """Look at queries from all over before hours are spent on a teacher that is unfit."""
@@ -152,11 +162,12 @@ class Recording:
 
     def _encode(self, queries: Queries, layout: Layout, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         states = None
-        if layout.width is None:
+        if layout.width is None and self._factors is None:
             scores = answer(self.teacher, queries)
         else:
             assert isinstance(self.teacher, HiddenStates)
-            scores, states = answer_with_states(self.teacher, queries, self._factors)
+            scores, found = answer_with_states(self.teacher, queries, self._factors, self._place)
+            states = None if layout.width is None else found
         if self.config.filter_seen:
             scores = mask_seen(scores, queries)
         with torch.inference_mode():

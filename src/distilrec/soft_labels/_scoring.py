@@ -37,12 +37,16 @@ def factors(teacher: DotProduct) -> tuple[Tensor, Tensor]:
 
 
 def answer_with_states(
-    teacher: HiddenStates, queries: Queries, item_factors: tuple[Tensor, Tensor] | None
+    teacher: HiddenStates,
+    queries: Queries,
+    item_factors: tuple[Tensor, Tensor] | None = None,
+    place: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scores (B, N) and hidden states (B, D) float32, all finite.
 
     item_factors: what `factors` gives, if the teacher is a DotProduct: to encode a query is the expensive
-    part of most teachers, so it is done once.
+    part of most teachers, so it is done once. place: (>= B, N), where these scores are put, since large blocks of fresh
+    memory cost more than the product.
     """
     with torch.inference_mode():
         states = teacher.hidden(queries)
@@ -52,7 +56,7 @@ def answer_with_states(
             assert isinstance(teacher, Recommender)
             return answer(teacher, queries), states
         vectors, bias = item_factors
-        scores = torch.addmm(bias, states, vectors.T)
+        scores = torch.addmm(bias, states, vectors.T, out=None if place is None else place[: len(states)])
         check_scores(scores, queries, len(vectors))
         return scores, states
 
