@@ -70,7 +70,7 @@ def measure(path: Path, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     config = MatrixFactorizationConfig(embedding_size=WIDTH)
     model = MatrixFactorization(config, split.log.n_users, split.log.n_items)
-    training = TrainingConfig(epochs=1, batch_size=16_384, learning_rate=0.01)
+    training = TrainingConfig(epochs=1, batch_size=131_072, learning_rate=0.01)
     fit(model, split, Supervision(loss="bpr"), training, seed=0)
     done("train one epoch")
     queries, ids = final_queries(split.train)
