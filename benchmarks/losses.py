@@ -2,7 +2,7 @@
 
     python -m benchmarks.losses
 
-One synthetic log of CiteULike's size, a random teacher with vectors, true labels by softmax in every step (alpha 1/2).
+A synthetic log with CiteULike's items, a random teacher with vectors, true labels by softmax in every step (alpha 1/2).
 Two students: matrix factorisation, and a history encoder. A method is timed in turn with `kl`, round after round; a
 step's cost is the median over rounds, and its ratio that of the medians. Methods that by their nature must do more are
 listed with the reason, and don't count among the others, whose worst ratio is `worst_step_cost_over_kl`.
@@ -37,12 +37,13 @@ from distilrec.training import TrainingConfig
 
 __all__ = ["COSTLY", "main", "measure"]
 
-USERS, ITEMS, INTERACTIONS = 5_000, 25_000, 125_000
+ITEMS, PER_USER = 25_000, 25
 TEACHER_WIDTH, LENGTH = 100, 50
 ROUNDS, EPOCHS = 5, 3
-STUDENTS: dict[str, tuple[ModelConfig, int]] = {
-    "matrix_factorization": (MatrixFactorizationConfig(embedding_size=20), 512),
-    "history_encoder": (HistoryEncoderConfig(embedding_size=20, heads=4, history_length=LENGTH), 32),
+# Settings, batch size, and users of the log.
+STUDENTS: dict[str, tuple[ModelConfig, int, int]] = {
+    "matrix_factorization": (MatrixFactorizationConfig(embedding_size=20), 512, 5_000),
+    "history_encoder": (HistoryEncoderConfig(embedding_size=20, heads=4, history_length=LENGTH), 32, 200),
 }
 # What costs most of rd begins after its warm-up.
 SETTINGS: dict[str, dict[str, Any]] = {"rd": {"warmup": 0}}
@@ -61,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     names = chosen.methods.split(",") if chosen.methods else sorted(METHODS.keys() - {KL().name})
     detail: dict[str, Any] = {}
-    log = split(zipf(USERS, ITEMS, INTERACTIONS), LeaveLastOut())
-    for student in STUDENTS:
+    for student, (_, _, n_users) in STUDENTS.items():
+        log = split(zipf(n_users, ITEMS, PER_USER * n_users), LeaveLastOut())
         with tempfile.TemporaryDirectory() as folder:
             detail[student] = measure(
                 log, student, [METHODS[name](**SETTINGS.get(name, {})) for name in names], Path(folder)
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(data: Split, name: str, methods: Sequence[Method], folder: Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """Milliseconds of a step with each method that fits the student, and its ratio to `kl`."""
-    config, batch_size = STUDENTS[name]
+    config, batch_size, _ = STUDENTS[name]
     reads_histories = name == "history_encoder"
     stores = [_record(data, folder / str(number), number, reads_histories) for number in range(4)]
     members = {"a": (stores[0], stores[1]), "b": (stores[2], stores[3])}
