@@ -236,3 +236,40 @@ def test_scores_of_pairs_are_those_of_their_query_whatever_the_block():
         score_pairs(Table(table * torch.nan), queries, items)
     with pytest.raises(ValueError, match="for each of the 3 queries, given 2 rows"):
         score_pairs(Table(table), queries, items[:2])
+
+
+class Dots:
+    """A model whose scores are dot products."""
+
+    scores_are_logits, n_items, width = True, 30, 4
+
+    def __init__(self, bias):
+        self.vectors, self.bias = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), bias
+
+    def hidden(self, queries):
+        return torch.eye(4)[torch.from_numpy(queries.users).long() % 4]
+
+    def item_vectors(self):
+        return self.vectors
+
+    def item_bias(self):
+        return self.bias
+
+    def score(self, queries):
+        raise AssertionError("dot products are made in one place")
+
+
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 30)], ids=["without bias", "with bias"])
+def test_dot_products_of_several_blocks(bias):
+    """A block that overwrites the one before it while that is still read, or a bias that is forgotten."""
+    model, users = Dots(bias), np.arange(11, dtype=np.int32)
+    queries = Queries(users, Ragged.from_rows([[int(user)] for user in users]))
+    expected = model.hidden(queries) @ model.vectors.T + (0.0 if bias is None else bias)
+    expected[torch.arange(11), torch.arange(11)] = -torch.inf
+    items, values = rank(model, queries, 5, batch_size=3)
+    torch.testing.assert_close(torch.from_numpy(values), expected.topk(5, dim=1).values)
+    assert torch.equal(torch.from_numpy(items).long(), expected.argsort(dim=1, descending=True)[:, :5])
+    listed = Ragged.from_rows([[int(user) + 3, 2] for user in users])
+    pairs = score_pairs(model, queries, listed, batch_size=4).reshape(-1, 2)
+    whole = model.hidden(queries) @ model.vectors.T + (0.0 if bias is None else bias)
+    torch.testing.assert_close(torch.from_numpy(pairs[:, 1].copy()), whole[:, 2])

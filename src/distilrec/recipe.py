@@ -61,6 +61,10 @@ class Record(RecordConfig):
     members: bool = False
     checkpoints: int = Field(0, ge=0, le=100)
 
+    def without_vectors(self) -> Record:
+        """The same of a model that has no vectors."""
+        return self.model_copy(update={"hidden": False, "kind": "full" if self.kind == "full" else "topk"})
+
     def settings(self) -> RecordConfig:
         """Of one recording."""
         return RecordConfig(**self.model_dump(include=set(RecordConfig.model_fields)))
@@ -181,6 +185,14 @@ class Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        """Students are chosen and drawn side by side by their validation quality, so all must mean the same by it."""
+        measures = {part.training.metric for part in (self.alone, self.distilled, *self.compared.values())}
+        if len(measures) > 1:
+            raise ValueError(f"alone, distilled and compared need one training.metric; given {sorted(measures)}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_run(self) -> Self:
         """What would fail only after hours of training is refused now."""
         for width in self.evaluation.widths:
@@ -190,6 +202,10 @@ class Recipe(_Part):
             raise ValueError(f"a {model.model} has no dropout; take it out of alone and distilled")
         for name, settings in {"distilled": self.distilled, **self.compared}.items():
             self._check_distilled(name, settings)
+        if "popularity teacher" in self.evaluation.controls:
+            lacking = self.lacking(self.distilled, self.record.without_vectors())
+            if lacking is not None:
+                raise ValueError(f"the control 'popularity teacher' has no vectors, and {lacking}; leave it out")
         if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
             raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
         if self.record.hidden or self.record.kind == "factored":
@@ -215,9 +231,12 @@ class Recipe(_Part):
         if lacking is not None:
             raise ValueError(f"{name}: {lacking}")
 
-    def lacking(self, settings: Distilled) -> str | None:
-        """What the methods of these settings miss in what the recipe records, and in its student; None if nothing."""
-        record, methods = self.record, settings.distillation.methods
+    def lacking(self, settings: Distilled, record: Record | None = None) -> str | None:
+        """What the methods of these settings miss in the recording, the recipe's if none is given, and in the student.
+
+        None if nothing.
+        """
+        record, methods = record or self.record, settings.distillation.methods
         longest = max(method.listed for method in methods)
         supply = Supply(
             kind=record.kind,

@@ -6,7 +6,8 @@ import torch
 
 from distilrec.data import final_queries
 from distilrec.distillation.draw import draw
-from distilrec.distillation.ranks import best_items, estimated_ranks, sampled_items
+from distilrec.distillation.ranks import best_items, estimated_ranks, highest, sampled_items
+from distilrec.scoring import Ragged
 
 SEED = 0
 
@@ -118,3 +119,16 @@ def test_columns_are_drawn_by_weight_and_none_twice():
     columns, mask = draw(np.random.default_rng(SEED), weights[:1], 4)
     assert columns.tolist() == [[0, 1, 2, 3]]
     assert mask.tolist() == [[True, False, True, True]]
+
+
+def test_the_highest_of_all_items_a_few_rows_at_a_time(monkeypatch):
+    """Rows that are put together wrongly, and items that were seen in another row."""
+    hidden, vectors = torch.randn(7, 4), torch.randn(20, 4)
+    monkeypatch.setattr("distilrec.distillation.ranks.queries_at_once", lambda n_items: 3)
+    scores = hidden @ vectors.T
+    assert torch.equal(highest(hidden, vectors, None, 5)[0], scores.argsort(dim=1, descending=True)[:, :5])
+    seen = Ragged.from_rows([[row] for row in range(6)] + [list(range(17))])
+    items, mask = highest(hidden, vectors, torch.zeros(20), 5, seen)
+    assert not bool((items[:6] == torch.arange(6).unsqueeze(1)).any())
+    assert mask.sum(1).tolist() == [5] * 6 + [3]
+    assert set(items[6, :3].tolist()) == {17, 18, 19}

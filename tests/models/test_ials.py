@@ -84,3 +84,15 @@ def test_weights_weigh_interactions():
     assert models[0].items[2].norm() < 1e-6
     # The ridge counts the interaction all the same.
     assert torch.cosine_similarity(models[0].items[0], models[1].items[0], dim=0) > 0.99
+
+
+def test_what_is_kept_for_serving_follows_the_items(model, log):
+    """Rounded or loaded items, answered by what was made for those before them."""
+    everyone = Queries(np.arange(log.n_users, dtype=np.int32), log.histories)
+    before = model.hidden(everyone)
+    with torch.no_grad():
+        model.items.mul_(2.0)
+    fresh = build(model.config, log.n_users, log.n_items, seed=1)
+    fresh.items.copy_(model.items)
+    torch.testing.assert_close(model.hidden(everyone), fresh.hidden(everyone))
+    assert not torch.allclose(model.hidden(everyone), before, atol=1e-3)

@@ -20,7 +20,7 @@ from distilrec.errors import ArtefactError, RecipeError
 from distilrec.models import load_model
 from distilrec.pipeline import Progress, explain, report_again, run, run_part
 from distilrec.pipeline.refresh import new_queries
-from distilrec.pipeline.tasks import Context, Task
+from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, write_recipe
 from distilrec.report import Report
 

@@ -266,6 +266,7 @@ def test_methods_are_compared_on_equal_terms(source: Path, tmp_path: Path) -> No
     tuned = bench_methods(recipe, tmp_path, ["kl", "rrd"], trials=1, widths=[2], jobs=1, progress=counter)[2]
     assert {row.arm: row.trials for row in tuned.tuning} == {"student alone": 1, "distilled student": 1, "rrd": 1}
     assert (tmp_path / "width-4" / "report.html").is_file()
+    assert report_again(tmp_path / "width-4").arms[2].metrics == reports[4].arms[2].metrics
     with pytest.raises(RecipeError, match="No method is called 'rdd'; there are"):
         bench_methods(recipe, tmp_path, ["rdd"], progress=counter)
     with pytest.raises(RecipeError, match=r"'rrd' needs lists of 100 items, not 5"):

@@ -112,3 +112,10 @@ def test_between_turns_the_sign_with_the_direction(example_report):
 def test_a_damaged_file_is_an_artefact_error():
     with pytest.raises(ArtefactError, match="not a report of schema version 1"):
         Report.from_json("{")
+
+
+def test_what_validation_measured_is_the_recipes(example):
+    """A curve labelled with the headline metric while training was stopped by another."""
+    example["recipe"] = {"alone": {"training": {"metric": "recall@50"}}}
+    assert Report.model_validate(example).validation_metric == "recall@50"
+    assert Report.model_validate({**example, "recipe": {}}).validation_metric == example["metric"]

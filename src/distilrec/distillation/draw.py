@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distilrec.distillation.method import Step
 from distilrec.soft_labels import SoftBatch
 
-__all__ = ["as_lists", "draw", "gumbel", "places_by_rank"]
+__all__ = ["as_lists", "draw", "gumbel", "places_by_rank", "some"]
 
 
 def as_lists(step: Step, k: int, others: int) -> SoftBatch:
@@ -74,3 +75,8 @@ def gumbel(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     It is -log of exponential noise: a sixth of the time that NumPy's `gumbel` takes.
     """
     return torch.from_numpy(rng.standard_exponential(shape, dtype=np.float32)).clamp_(min=1e-30).log_().neg_()
+
+
+def some(values: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """All values (n,), or `most` of them drawn evenly and without replacement, ascending."""
+    return values if len(values) <= most else np.sort(rng.choice(values, most, replace=False))

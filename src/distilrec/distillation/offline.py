@@ -99,8 +99,9 @@ def distil(
         terms = {method.name: method.term(setting) for method in config.methods}
         modules["methods"] = nn.ModuleDict({name: term for name, term in terms.items() if term is not None})
     if config.alpha or config.knowledge_weight:
+        ids = _query_ids(student, split.train)
         for store in (labels, *(store for recordings in (members or {}).values() for store in recordings)):
-            _check_store(student, split.train, store)
+            _check_store(student, ids, store)
     objective = _Objective(student, split.train, labels, config, supervision, modules, members)
     batches = student.batches(split.train, supervision, training.batch_size, disliked)
     return train(
@@ -127,17 +128,21 @@ def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.L
         return nn.Linear(student.width, width, bias=False)
 
 
-def _check_store(student: DotProductModel, train: Interactions, labels: SoftLabels) -> None:
-    """Refuse a store of unknown items, or of other queries only; what it lacks learns from true labels."""
+def _query_ids(student: DotProductModel, train: Interactions) -> NDArray[np.int64]:
+    """The numbers of the queries that the student trains on."""
+    if isinstance(student, SequenceModel):
+        return prefix_queries(train, student.history_length)[1]
+    return final_queries(train)[1]
+
+
+def _check_store(student: DotProductModel, ids: NDArray[np.int64], labels: SoftLabels) -> None:
+    """Refuse a store of unknown items, or without any of these queries; what it lacks learns from true labels."""
     known = labels.manifest.n_items
     if known > student.n_items:
         raise SoftLabelError(
             f"{labels.path}: speaks of {known} items, and the student knows {student.n_items}; "
             "record the teacher on the student's catalogue"
         )
-    _, ids = final_queries(train)
-    if isinstance(student, SequenceModel):
-        _, ids = prefix_queries(train, student.history_length)
     if (labels.rows(ids) < 0).all():
         raise SoftLabelError(
             f"{labels.path}: holds none of the student's {len(ids):,} queries; were soft labels recorded for another "

@@ -16,7 +16,7 @@ from distilrec.ranking import queries_at_once, top_k
 from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftLabels
 
-__all__ = ["best_items", "estimated_ranks", "left_out", "sampled_items"]
+__all__ = ["best_items", "estimated_ranks", "highest", "left_out", "sampled_items"]
 
 # A candidate's score in the sample is another sum of the same products: it must not come before itself.
 ROUNDING = 1e-5
@@ -32,27 +32,39 @@ def left_out(log: Interactions, labels: SoftLabels, rows: NDArray[np.int64]) -> 
     return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
 
 
-def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
-    """The student's best k items that the teacher knows, best first: items (P, k) int64 and mask (P, k).
+@torch.no_grad()
+def highest(
+    hidden: Tensor, vectors: Tensor, bias: Tensor | None, k: int, seen: Ragged | None = None
+) -> tuple[Tensor, Tensor]:
+    """The k items of the highest scores, best first: items (P, k) int64 and mask (P, k).
 
-    All are scored, a block of queries at a time. Fewer columns where there are fewer items; all masked for queries
-    that weren't recorded.
+    hidden: (P, D). vectors: (N, D). bias: (N,) or None. seen: P rows of items to leave out, or None. All are scored, a
+    block of queries at a time. Fewer columns where there are fewer items; masked where fewer are left.
     """
-    n_items = step.labels.manifest.n_items
-    hidden, vectors, bias = _detached(step)
-    seen = left_out(log, step.labels, step.rows)
-    items = torch.empty((len(step.rows), min(k, n_items)), dtype=torch.int64, device=hidden.device)
+    n_items = len(vectors)
+    items = torch.empty((len(hidden), min(k, n_items)), dtype=torch.int64, device=hidden.device)
     values = torch.empty(items.shape, device=hidden.device)
     size = queries_at_once(n_items)
     for begin in range(0, len(items), size):
         part = slice(begin, begin + size)
-        scores = torch.addmm(bias[:n_items], hidden[part], vectors[:n_items].T)
-        owners, gone = seen[part].flat()
-        keys = (owners * n_items + gone)[gone < n_items]
-        scores.view(-1).index_fill_(0, torch.from_numpy(keys).to(scores.device), -torch.inf)
+        scores = hidden[part] @ vectors.T if bias is None else torch.addmm(bias, hidden[part], vectors.T)
+        if seen is not None:
+            owners, gone = seen[part].flat()
+            keys = (owners * n_items + gone)[gone < n_items]
+            scores.view(-1).index_fill_(0, torch.from_numpy(keys).to(scores.device), -torch.inf)
         values[part], items[part] = top_k(scores, items.shape[1])
-    recorded = torch.from_numpy(step.rows >= 0).to(items.device)
-    return items, (values > -torch.inf) & recorded.unsqueeze(1)
+    return items, values > -torch.inf
+
+
+def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
+    """The student's best k items that the teacher knows and the recording didn't leave out: as `highest` gives them.
+
+    All masked for queries that weren't recorded.
+    """
+    n_items = step.labels.manifest.n_items
+    hidden, vectors, bias = _detached(step)
+    items, mask = highest(hidden, vectors[:n_items], bias[:n_items], k, left_out(log, step.labels, step.rows))
+    return items, mask & torch.from_numpy(step.rows >= 0).to(items.device).unsqueeze(1)
 
 
 def sampled_items(step: Step, log: Interactions, n: int) -> tuple[Tensor, Tensor]:

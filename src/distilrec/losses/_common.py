@@ -53,6 +53,37 @@ def weighted_mean(where: str, values: Tensor, weights: Tensor | None) -> Tensor:
     return weighed.sum() / torch.where(total > 0, total, 1.0)
 
 
+def check_scores(where: str, student: Tensor, name: str, targets: Tensor, mask: Tensor) -> None:
+    """Raise unless scores, targets and mask speak of the same candidates (B, C), and the targets are finite."""
+    check_shape(f"{where}: student_scores", student, (-1, -1), "rows must be queries, columns candidates")
+    shape = tuple(student.shape)
+    check_shape(f"{where}: {name}", targets, shape, "the student would learn those of other items")
+    check_mask(f"{where}: mask", mask, shape)
+    check_finite(f"{where}: {name}", targets, mask)
+
+
+def check_reduction(where: str, reduction: str) -> None:
+    """Raise ValueError unless the reduction is known."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"{where}: expected reduction 'mean' or 'sum', given {reduction!r}")
+
+
+def reduced(where: str, sums: Tensor, counts: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """Sums over each row's candidates (B,) as one number; rows without candidates don't count.
+
+    counts: (B,), of the candidates. weights: (B,), at least 0, or None. reduction: "sum" adds all up; "mean" is the
+    mean over rows of the mean over a row's candidates.
+    """
+    check_reduction(where, reduction)
+    row_weights = (counts > 0).float()
+    if weights is not None:
+        check_shape(f"{where}: weights", weights, tuple(counts.shape), "weights would multiply other rows")
+        row_weights = row_weights * weights
+    if reduction == "sum":
+        return (sums * row_weights).sum()
+    return weighted_mean(where, sums / counts.clamp(min=1), row_weights)
+
+
 def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Log probabilities (B, C) over the unmasked; all else holds finite numbers of no meaning.
 

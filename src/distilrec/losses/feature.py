@@ -9,6 +9,7 @@ from torch import Tensor
 from distilrec.losses._common import (
     check_finite,
     check_mask,
+    check_reduction,
     check_shape,
     check_temperature,
     masked_log_softmax,
@@ -47,8 +48,7 @@ def knowledge(
         tuple(student_hidden.shape),
         "project the student's hidden state to the teacher's width first",
     )
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"knowledge: reduction must be 'mean' or 'sum', given {reduction!r}")
+    check_reduction("knowledge", reduction)
     check_finite("knowledge: teacher_hidden", teacher_hidden)
     square = 0.5 * (teacher_hidden.detach() - student_hidden).square()  # (B, D)
     if reduction == "mean":

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distilrec.losses._common import check_finite, check_mask, check_shape, check_temperature, weighted_mean
+from distilrec.losses._common import check_reduction, check_scores, check_temperature, reduced, weighted_mean
 
 __all__ = ["soft_binary_cross_entropy", "weighted_log_sigmoid"]
 
@@ -40,19 +40,12 @@ def soft_binary_cross_entropy(
     0.6931
     """
     where = "soft_binary_cross_entropy"
-    _check(where, student_scores, "teacher_scores", teacher_scores, mask, reduction)
+    check_scores(where, student_scores, "teacher_scores", teacher_scores, mask)
     check_temperature(where, temperature)
     target = ((teacher_scores.detach() + shift) / temperature).sigmoid()
     student = student_scores.masked_fill(~mask, 0.0)
     loss = (softplus(student) - target * student).masked_fill(~mask, 0.0).sum(1)
-    counts = mask.sum(1)
-    row_weights = (counts > 0).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, (len(loss),), "weights would multiply other rows")
-        row_weights = row_weights * weights
-    if reduction == "sum":
-        return (loss * row_weights).sum()
-    return weighted_mean(where, loss / counts.clamp(min=1), row_weights)
+    return reduced(where, loss, mask.sum(1), weights, reduction)
 
 
 def weighted_log_sigmoid(
@@ -72,18 +65,9 @@ def weighted_log_sigmoid(
     0.5199
     """
     where = "weighted_log_sigmoid"
-    _check(where, student_scores, "place_weights", place_weights, mask, reduction)
+    check_scores(where, student_scores, "place_weights", place_weights, mask)
+    check_reduction(where, reduction)
     if bool((place_weights.masked_fill(~mask, 0.0) < 0).any()):
         raise ValueError(f"{where}: place_weights must be at least 0; the student would unlearn the list")
     loss = (place_weights.detach() * softplus(-student_scores.masked_fill(~mask, 0.0))).masked_fill(~mask, 0.0).sum(1)
     return loss.sum() if reduction == "sum" else weighted_mean(where, loss, mask.any(1).float())
-
-
-def _check(where: str, student: Tensor, name: str, targets: Tensor, mask: Tensor, reduction: str) -> None:
-    check_shape(f"{where}: student_scores", student, (-1, -1), "rows must be queries, columns candidates")
-    shape = tuple(student.shape)
-    check_shape(f"{where}: {name}", targets, shape, "they would be those of other items")
-    check_mask(f"{where}: mask", mask, shape)
-    check_finite(f"{where}: {name}", targets, mask)
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"{where}: expected reduction 'mean' or 'sum', given {reduction!r}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distilrec.losses._common import check_finite, check_mask, check_shape, weighted_mean
+from distilrec.losses._common import check_mask, check_scores, check_shape, reduced
 
 __all__ = ["listed_first", "ordered_plackett_luce", "permutation_cross_entropy", "plackett_luce"]
 
@@ -38,28 +38,17 @@ def listed_first(
     2.0
     """
     where = "listed_first"
-    check_shape(f"{where}: student_scores", student_scores, (-1, -1), "rows must be queries, columns candidates")
+    check_scores(where, student_scores, "teacher_scores", teacher_scores, mask)
     shape = tuple(student_scores.shape)
-    check_shape(f"{where}: teacher_scores", teacher_scores, shape, "the student would learn the list of other items")
-    check_mask(f"{where}: mask", mask, shape)
-    check_finite(f"{where}: teacher_scores", teacher_scores, mask)
-    if listed < 1 or reduction not in ("mean", "sum"):
-        raise ValueError(f"{where}: expected listed of at least 1 and reduction 'mean' or 'sum', given "
-                         f"{listed} and {reduction!r}")  # fmt: skip
+    if listed < 1:
+        raise ValueError(f"{where}: expected listed of at least 1, given {listed}")
     order = teacher_scores.detach().masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     counts = mask.gather(1, order)
     ordered = student_scores.gather(1, order).masked_fill(~counts, _NOTHING)
     placed, others = counts[:, :listed], ordered[:, listed:]
     rest = others.logsumexp(1, keepdim=True) if others.shape[1] else ordered.new_full((shape[0], 1), _NOTHING)
     loss = softplus(rest - ordered[:, :listed]).masked_fill(~placed, 0.0).sum(1)
-    lengths = placed.sum(1)
-    row_weights = (lengths > 0).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, (shape[0],), "weights would multiply other rows")
-        row_weights = row_weights * weights
-    if reduction == "sum":
-        return (loss * row_weights).sum()
-    return weighted_mean(where, loss / lengths.clamp(min=1), row_weights)
+    return reduced(where, loss, placed.sum(1), weights, reduction)
 
 
 def plackett_luce(
@@ -91,15 +80,11 @@ def plackett_luce(
     6.0
     """
     where = "plackett_luce"
-    check_shape(f"{where}: student_scores", student_scores, (-1, -1), "rows must be queries, columns candidates")
+    check_scores(where, student_scores, "teacher_scores", teacher_scores, mask)
     shape = tuple(student_scores.shape)
-    check_shape(f"{where}: teacher_scores", teacher_scores, shape, "the student would learn the order of other items")
-    check_mask(f"{where}: mask", mask, shape)
-    check_finite(f"{where}: teacher_scores", teacher_scores, mask)
     n_listed = shape[1] if listed is None else min(listed, shape[1])
-    if n_listed < 1 or reduction not in ("mean", "sum"):
-        raise ValueError(f"{where}: expected listed of at least 1 and reduction 'mean' or 'sum', given "
-                         f"{listed} and {reduction!r}")  # fmt: skip
+    if n_listed < 1:
+        raise ValueError(f"{where}: expected listed of at least 1, given {listed}")
     order = teacher_scores.detach().masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     scores, counts = student_scores.gather(1, order), mask.gather(1, order)
     return ordered_plackett_luce(
@@ -139,14 +124,7 @@ def ordered_plackett_luce(
     below = others.logsumexp(1, keepdim=True) if others.shape[1] > 0 else others
     possible = torch.cat([below, ranked.flip(1)], dim=1).logcumsumexp(1)[:, below.shape[1] :].flip(1)
     loss = (possible - ranked).masked_fill(~ranked_mask, 0.0).sum(1)
-    lengths = ranked_mask.sum(1)
-    row_weights = (lengths > 0).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, (len(loss),), "weights would multiply other rows")
-        row_weights = row_weights * weights
-    if reduction == "sum":
-        return (loss * row_weights).sum()
-    return weighted_mean(where, loss / lengths.clamp(min=1), row_weights)
+    return reduced(where, loss, ranked_mask.sum(1), weights, reduction)
 
 
 def permutation_cross_entropy(
@@ -180,12 +158,9 @@ def permutation_cross_entropy(
     3.0
     """
     where = "permutation_cross_entropy"
-    check_shape(f"{where}: student_scores", student_scores, (-1, -1), "rows must be queries, columns candidates")
+    check_scores(where, student_scores, "teacher_scores", teacher_scores, mask)
     shape = tuple(student_scores.shape)
-    check_shape(f"{where}: teacher_scores", teacher_scores, shape, "the student would learn the order of other items")
-    check_mask(f"{where}: mask", mask, shape)
     check_shape(f"{where}: noise", noise, (-1, *shape), "permutations would be those of other rows")
-    check_finite(f"{where}: teacher_scores", teacher_scores, mask)
     if top < 1:
         raise ValueError(f"{where}: expected top of at least 1, given {top}")
     keys = (teacher_scores.detach() + noise).masked_fill(~mask, -torch.inf)
@@ -199,10 +174,5 @@ def permutation_cross_entropy(
         after = torch.logaddexp(after, others)
     # From the last place to the first: the log of what could have come there.
     possible = torch.cat([after.unsqueeze(2), placed.flip(2)], dim=2).logcumsumexp(2)[:, :, 1:].flip(2)
-    lengths = counts[0].sum(1)
-    loss = (possible - placed).masked_fill(~counts, 0.0).sum(2).mean(0) / lengths.clamp(min=1)
-    row_weights = (lengths > 0).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, shape[:1], "weights would multiply other rows")
-        row_weights = row_weights * weights
-    return weighted_mean(where, loss, row_weights)
+    loss = (possible - placed).masked_fill(~counts, 0.0).sum(2).mean(0)
+    return reduced(where, loss, counts[0].sum(1), weights, "mean")

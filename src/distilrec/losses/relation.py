@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distilrec.losses._common import check_finite, check_mask, check_shape
+from distilrec.losses._common import check_finite, check_mask, check_reduction, check_shape
 
 __all__ = ["grouped_topology", "topology"]
 
@@ -94,8 +94,7 @@ def _chosen(
     """The vectors that count, after all checks; the teacher's without gradients."""
     check_shape(f"{where}: student_vectors", student, (-1, -1), "rows must be entities")
     check_shape(f"{where}: teacher_vectors", teacher, (len(student), -1), "relations would be those of other entities")
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"{where}: reduction must be 'mean' or 'sum', given {reduction!r}")
+    check_reduction(where, reduction)
     teacher = teacher.detach()
     if mask is not None:
         check_mask(f"{where}: mask", mask, (len(student),))

@@ -14,6 +14,7 @@ from distilrec.losses._common import (
     check_distribution,
     check_finite,
     check_mask,
+    check_scores,
     check_shape,
     check_temperature,
     masked_log_softmax,
@@ -244,11 +245,8 @@ def _row_weights(where: str, mask: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _check(where: str, student: Tensor, teacher: Tensor, mask: Tensor, temperature: float) -> None:
-    check_shape(f"{where}: student_scores", student, (-1, -1), "rows must be queries, columns candidates")
-    _check_like(f"{where}: teacher_scores", teacher, student)
-    check_mask(f"{where}: mask", mask, tuple(student.shape))
+    check_scores(where, student, "teacher_scores", teacher, mask)
     check_temperature(where, temperature)
-    check_finite(f"{where}: teacher_scores", teacher, mask)
 
 
 def _check_like(where: str, tensor: Tensor, student: Tensor) -> None:

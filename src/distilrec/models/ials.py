@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,14 @@ class IALSConfig(ModelConfig):
     recency_half_life: float | None = Field(default=None, gt=0)
 
 
+class _Turned(NamedTuple):
+    """Vectors (M, D) in a basis (D, D) in which what all rows of a system share is a diagonal (D,)."""
+
+    vectors: Tensor
+    shared: Tensor
+    basis: Tensor
+
+
 class IALS(ClosedForm):
     """score = u . v, where u solves a ridge regression on the vectors of the user's items: any history has one.
 
@@ -58,6 +66,7 @@ class IALS(ClosedForm):
         std = config.init_std / self.width**0.5
         self.register_buffer("items", torch.randn(n_items, self.width) * std)
         self.items: Tensor
+        self._served: tuple[int, _Turned] | None = None
 
     def fit(self, train: Interactions) -> None:
         """Sweep over users and items."""
@@ -69,12 +78,15 @@ class IALS(ClosedForm):
             taken = taken.multiply(weighed.minimum(1.0)).tocsr()
         by_item = taken.T.tocsr()
         for _ in range(self.config.sweeps):
-            users = self._solve(taken, self.items)
-            self.items.copy_(self._solve(by_item, users))
+            users = self._solve(taken, self._turned(self.items))
+            self.items.copy_(self._solve(by_item, self._turned(users)))
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32: each query's vector, from its history."""
-        return self._solve(self._weights(queries.histories), self.items)
+        # Made once for the items as they are: in an evaluation's block it would cost more than all of its queries.
+        if self._served is None or self._served[0] != self.items._version:
+            self._served = self.items._version, self._turned(self.items)
+        return self._solve(self._weights(queries.histories), self._served[1])
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
@@ -90,24 +102,25 @@ class IALS(ClosedForm):
     def _weights(self, histories: Any) -> csr_array[Any, Any]:
         return history_matrix(histories, self.n_items, self.config.recency_half_life)
 
-    def _solve(self, taken: csr_array[Any, Any], others: Tensor) -> Tensor:
-        """(B, D): the best vectors of the rows of `taken` (B, M), given those of its columns (M, D)."""
+    def _turned(self, vectors: Tensor) -> _Turned:
+        shared, basis = torch.linalg.eigh(self.config.unobserved * vectors.T @ vectors)
+        return _Turned(vectors @ basis, shared, basis)
+
+    def _solve(self, taken: csr_array[Any, Any], others: _Turned) -> Tensor:
+        """(B, D): the best vectors of the rows of `taken` (B, M), given those of its columns."""
         config, lengths = self.config, np.diff(taken.indptr)
-        ridge = config.reg * (lengths + config.unobserved * len(others)) ** config.frequency
-        # In the eigenvectors' basis what all rows share is a diagonal.
-        shared, basis = torch.linalg.eigh(config.unobserved * others.T @ others)
-        rotated, solved = others @ basis, torch.zeros(len(lengths), self.width)
+        ridge = config.reg * (lengths + config.unobserved * len(others.vectors)) ** config.frequency
+        solved = torch.zeros(len(lengths), self.width)
         order = np.argsort(lengths, kind="stable")
         begin = int(np.searchsorted(lengths[order], 1))  # without a history there is nothing to solve
         while begin < len(order):
             rows = order[begin : begin + self._fitting(lengths[order], begin)]
             columns, weights = _padded(taken, rows)
             roots = weights.sqrt().unsqueeze(2)
-            diagonal = shared + torch.from_numpy(ridge[rows]).float().unsqueeze(1)
-            solved[torch.from_numpy(rows)] = _ridge(rotated[columns] * roots, roots, diagonal)
+            diagonal = others.shared + torch.from_numpy(ridge[rows]).float().unsqueeze(1)
+            solved[torch.from_numpy(rows)] = _ridge(others.vectors[columns] * roots, roots, diagonal)
             begin += len(rows)
-        found: Tensor = solved @ basis.T
-        return found
+        return solved @ others.basis.T
 
     def _fitting(self, lengths: NDArray[np.integer[Any]], begin: int) -> int:
         """How many rows from `begin` on, of ascending length, make at most LARGEST_BLOCK numbers; at least one."""

@@ -9,11 +9,11 @@ from typing import Any
 from distilrec.distillation.methods import KL
 from distilrec.models import SequenceConfig, VectorConfig, reads_histories
 from distilrec.pipeline.stages import Stage
+from distilrec.pipeline.task import Task
 from distilrec.pipeline.tasks import (
     FitMember,
     Members,
     RecordLabels,
-    Task,
     TestModel,
     TrainJointly,
     TrainStudent,
@@ -109,7 +109,7 @@ class Plan:
         """Soft labels of a stage's model, or of popularity; each member's sample of other items is its own."""
         record = self.recipe.record
         if teacher is None:  # popularity has no vectors
-            record = record.model_copy(update={"hidden": False, "kind": "full" if record.kind == "full" else "topk"})
+            record = record.without_vectors()
         seed = child_seed(self.recipe.seed, name) if of_member else self.recipe.seed
         model, queries = self.recipe.student.model, self.recipe.record.queries
         if queries == "auto":

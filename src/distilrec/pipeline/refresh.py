@@ -21,7 +21,8 @@ from distilrec.models.storage import SETTINGS, WEIGHTS
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
 from distilrec.pipeline.stages import Stage
-from distilrec.pipeline.tasks import Context, FitMember, RecordLabels, Task, TrainStudent
+from distilrec.pipeline.task import Context, Task
+from distilrec.pipeline.tasks import FitMember, RecordLabels, TrainStudent
 from distilrec.ranking import evaluate
 from distilrec.recipe import Recipe
 from distilrec.report.numbers import interval, label

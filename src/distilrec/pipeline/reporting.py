@@ -18,7 +18,8 @@ from distilrec.pipeline.environment import environment
 from distilrec.pipeline.measure import Test, load_test
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
-from distilrec.pipeline.tasks import Context, TrainStudent
+from distilrec.pipeline.task import Context
+from distilrec.pipeline.tasks import TrainStudent
 from distilrec.report import Report
 from distilrec.rng import generator
 

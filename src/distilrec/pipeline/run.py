@@ -15,7 +15,7 @@ from distilrec.pipeline.refresh import RefreshPlan
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.stages import STAGES, Store
-from distilrec.pipeline.tasks import Context, Task
+from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
 from distilrec.soft_labels import forecast
@@ -68,7 +68,9 @@ def run_part(
 
 def report_again(out: Path) -> Report:
     """Make the report of a finished run again. Raises ArtefactError where stages are missing."""
-    context, plan = plan_of(read_recipe(out / "recipe.yaml"), out)
+    # A comparison of several widths has a report for each, and their stages one folder above.
+    home = out if (out / STAGES).is_dir() else out.parent
+    context, plan = plan_of(read_recipe(out / "recipe.yaml"), home)
     missing = [task.stage.name for task in plan.tasks if not context.store.done(task.stage)]
     if missing:
         raise ArtefactError(f"{out}: {len(missing)} stages aren't done, such as {missing[0]!r}; run the recipe again")

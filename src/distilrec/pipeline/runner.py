@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from distilrec.errors import DistilRecError
-from distilrec.pipeline.tasks import Context, Task
+from distilrec.pipeline.task import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks"]
 

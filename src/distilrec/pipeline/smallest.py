@@ -13,7 +13,8 @@ from distilrec.models import Precision, quantize_, save_model
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.run import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
-from distilrec.pipeline.tasks import Context, TrainStudent
+from distilrec.pipeline.task import Context
+from distilrec.pipeline.tasks import TrainStudent
 from distilrec.ranking import evaluate
 from distilrec.recipe import Recipe
 from distilrec.rng import child_seed

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from distilrec.data import DataConfig, Interactions, Prepared, Snapshot, final_queries, load, prefix_queries
+from distilrec.data import final_queries, prefix_queries
 from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil_jointly
 from distilrec.errors import ModelError, RecipeError
 from distilrec.models import (
@@ -23,7 +21,6 @@ from distilrec.models import (
     Ensemble,
     Known,
     Model,
-    Outgrown,
     Popularity,
     PopularityConfig,
     build,
@@ -35,20 +32,18 @@ from distilrec.models import (
     warm_start_,
 )
 from distilrec.models.trajectory import Trajectory
-from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.measure import save_test, test_model
-from distilrec.pipeline.stages import Stage, Store
+from distilrec.pipeline.stages import Stage
+from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Alone, Distilled, Joint, Member, Record, Student
 from distilrec.rng import child_seed
 from distilrec.soft_labels import SoftLabels, record
 from distilrec.training import Epoch, TrainingConfig
 
 __all__ = [
-    "Context",
     "FitMember",
     "Members",
     "RecordLabels",
-    "Task",
     "TestModel",
     "TrainJointly",
     "TrainStudent",
@@ -58,44 +53,6 @@ __all__ = [
 
 Transform = Literal["none", "shuffled", "hard"]
 Members: TypeAlias = tuple[tuple[str, tuple[Stage, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What tasks share: the run's folder, the data, and the folder of the run that this one goes on from."""
-
-    store: Store
-    data: DataConfig
-    since: Path | None = None
-
-    @cached_property
-    def prepared(self) -> Prepared:
-        """The data, loaded once per process."""
-        return load(self.data, None if self.since is None else Snapshot.open(Earlier(self.since).path("data")))
-
-    @property
-    def disliked(self) -> Interactions | None:
-        """Explicit negative feedback of the training part."""
-        negatives = self.prepared.negatives_split
-        return None if negatives is None else negatives.train
-
-    def model(self, stage: Stage) -> Model:
-        """The model that a finished stage left, asked about all users and items that there are now."""
-        model, log = load_model(self.store.folder(stage)), self.prepared.split.log
-        if (model.n_users, model.n_items) == (log.n_users, log.n_items):
-            return model
-        return Outgrown(model, log.n_users, log.n_items)
-
-
-@dataclass(frozen=True)
-class Task(ABC):
-    """A stage, and how it is run. on_progress: called with (done, of how many, what is to be shown)."""
-
-    stage: Stage
-
-    @abstractmethod
-    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Do the work, leave files in the stage's folder, and return what is worth knowing, as plain JSON."""
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def validation_plot(report: Report) -> Plot | None:
         if len(curves) > 1:
             series += [Series(arm, role, _validation(curve), dash, faint=True) for curve in curves]
         series.append(Series(arm, role, _mean_curve(curves), dash))
-    title = f"{label(report.metric)} on validation, by epoch"
-    return line_plot(title, series, x_label="Epoch", y_label=label(report.metric))
+    metric = label(report.validation_metric)
+    return line_plot(f"{metric} on validation, by epoch", series, x_label="Epoch", y_label=metric)
 
 
 def loss_plots(report: Report) -> list[Plot]:

@@ -155,7 +155,7 @@ class Curve(_Part):
     epochs: list[int]
     loss: list[float]
     validation: list[float | None]
-    """The report's metric on validation; null in epochs that were not validated."""
+    """The recipe's `training.metric` on validation; null in epochs that were not validated."""
     losses: dict[str, list[float]] = {}
     """The terms of `loss`, by name."""
 
@@ -348,6 +348,13 @@ class Report(_Part):
     def arm(self, role: MainRole) -> Arm:
         """The first arm of a role."""
         return next(arm for arm in self.arms if arm.role == role)
+
+    @property
+    def validation_metric(self) -> str:
+        """What validation measured, by which students were stopped and chosen: the recipe's `training.metric`."""
+        alone = self.recipe.get("alone")
+        training = alone.get("training") if isinstance(alone, dict) else None
+        return str(training.get("metric", self.metric)) if isinstance(training, dict) else self.metric
 
     def between(self, a: str, b: str, metric: str | None = None) -> Comparison | None:
         """The test of arm `a` against arm `b`, read as a - b, or None; `metric` defaults to the report's."""

@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 
 from distilrec.distillation.method import Setting, Step
 from distilrec.distillation.methods import DLLM2Rec
-from distilrec.distillation.methods.dllm2rec import importance, student_best
+from distilrec.distillation.methods.dllm2rec import importance
 from distilrec.errors import SoftLabelError
 from distilrec.models import Supervision
 from distilrec.testing import MethodContract
@@ -69,14 +69,6 @@ def test_it_is_its_formula(data, student, labels, reads_histories):
     pairs = softplus(-scores.gather(1, items)) + softplus(scores.gather(1, step.soft.tail_items))
     expected = (weights * pairs).sum(1).mean() / 2
     torch.testing.assert_close(method.term(Setting(model, data.train, store, 0))(step), expected)
-
-
-def test_the_students_best_are_those_of_all_items(data, student, labels, monkeypatch):
-    """Rows that are taken a few at a time, put together wrongly."""
-    step = step_for(student(), data, labels())
-    scores = step.hidden @ step.item_vectors.T + step.student.item_bias()
-    monkeypatch.setattr("distilrec.distillation.methods.dllm2rec.CHUNK_BYTES", 3 * 40 * 4)
-    assert torch.equal(student_best(step, 5), scores.argsort(dim=1, descending=True, stable=True)[:, :5])
 
 
 def test_the_teachers_vectors_draw_the_students(data, student, labels):

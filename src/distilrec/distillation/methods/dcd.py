@@ -6,12 +6,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from distilrec.data import Interactions
-from distilrec.distillation.draw import draw
+from distilrec.distillation.draw import draw, some
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.ranks import left_out
 from distilrec.losses.ranking import ordered_plackett_luce
@@ -79,8 +78,8 @@ class _Term(Term):
         return ordered_plackett_luce(scores.gather(1, lows), low_mask, scores.gather(1, highs), high_mask)
 
     def _item_side(self, step: Step) -> Tensor:
-        items = _some(step.rng, step.items.cpu().numpy(), self.method.items)
-        places = _some(step.rng, np.flatnonzero(step.rows >= 0), self.method.queries)
+        items = some(step.items.cpu().numpy(), self.method.items, step.rng)
+        places = some(np.flatnonzero(step.rows >= 0), self.method.queries, step.rng)
         if len(items) == 0 or len(places) == 0:
             return step.hidden.sum() * 0
         rows = step.rows[places]
@@ -109,8 +108,3 @@ def discrepancies(scores: Tensor, mask: Tensor, eps: float) -> tuple[Tensor, Ten
     ranks = torch.empty_like(order).scatter_(1, order, places)
     difference = eps * (ranks - places) * mask
     return difference.clamp(min=0).tanh(), (-difference).clamp(min=0).tanh()
-
-
-def _some(rng: np.random.Generator, values: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """At most n of the values, drawn evenly, in their order."""
-    return values if len(values) <= n else np.sort(rng.choice(values, n, replace=False))

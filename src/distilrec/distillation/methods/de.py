@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from distilrec.distillation.draw import gumbel
+from distilrec.distillation.draw import gumbel, some
 from distilrec.distillation.features import Side, item_vectors, query_vectors, widths
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.feature import knowledge
@@ -104,7 +104,4 @@ class ExpertTerm(Term):
 
 def _some_items(step: Step) -> Tensor:
     """The batch's items, or as many of them as it has queries."""
-    items, most = step.items, len(step.hidden)
-    if len(items) <= most:
-        return items
-    return items[step.student.tensor(step.rng.choice(len(items), most, replace=False))]
+    return step.student.tensor(some(step.items.cpu().numpy(), len(step.hidden), step.rng))

@@ -9,9 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.losses.chunked import CHUNK_BYTES
+from distilrec.distillation.ranks import highest
 from distilrec.losses.supervised import binary_cross_entropy
-from distilrec.ranking import top_k
 from distilrec.soft_labels import SoftBatch
 
 __all__ = ["DLLM2Rec", "importance"]
@@ -75,7 +74,7 @@ class _Term(Term):
     def _ranking(self, step: Step) -> Tensor:
         soft, n = step.soft, min(self.method.items, step.soft.items.shape[1])
         items, listed, mask = soft.items[:, :n], soft.scores[:, :n], soft.mask[:, :n]
-        best = student_best(step, self.method.items)
+        best, _ = highest(step.hidden, step.item_vectors, step.student.item_bias(), self.method.items)
         common = (items.unsqueeze(2) == best.unsqueeze(1)).any(2)
         weights = importance(listed / step.labels.temperature, mask, common, self.method)
         negative, drawn = _unlisted(soft, step)
@@ -107,16 +106,6 @@ def importance(logits: Tensor, mask: Tensor, common: Tensor, method: DLLM2Rec) -
 def _distribution(logits: Tensor, mask: Tensor) -> Tensor:
     """The softmax over the unmasked of each row, 0 where there is none."""
     return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(1).masked_fill(~mask, 0.0)
-
-
-@torch.no_grad()
-def student_best(step: Step, n: int) -> Tensor:
-    """(P, n): the student's n best items of all, a few rows at a time."""
-    vectors, bias = step.item_vectors, step.student.item_bias()
-    rows = max(1, CHUNK_BYTES // (vectors.element_size() * len(vectors)))
-    parts = torch.split(step.hidden, rows)
-    logits = (part @ vectors.T if bias is None else torch.addmm(bias, part, vectors.T) for part in parts)
-    return torch.cat([top_k(scores, min(n, len(vectors)))[1] for scores in logits])
 
 
 def _unlisted(soft: SoftBatch, step: Step) -> tuple[Tensor, Tensor]:

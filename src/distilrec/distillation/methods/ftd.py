@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from distilrec.distillation.draw import some
+from distilrec.distillation.features import item_vectors
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.relation import topology
 from distilrec.models import look_up
@@ -71,18 +72,13 @@ class Entities:
 def query_entities(step: Step, most: int) -> Entities:
     """The batch's recorded queries, or `most` of them."""
     assert step.soft.hidden is not None  # as Method.check has seen
-    places = torch.from_numpy(_some(np.flatnonzero(step.rows >= 0), most, step.rng)).to(step.hidden.device)
+    places = torch.from_numpy(some(np.flatnonzero(step.rows >= 0), most, step.rng)).to(step.hidden.device)
     return Entities(look_up(step.hidden, places), step.soft.hidden[places])
 
 
 def item_entities(step: Step, most: int, others: int) -> Entities:
     """The batch's items and `others` for each target, drawn evenly from those that the teacher knows; or `most`."""
     drawn = step.rng.integers(0, step.labels.manifest.n_items, others * len(step.batch.items))
-    items = _some(np.union1d(step.items.cpu().numpy(), drawn), most, step.rng)
-    teacher = torch.from_numpy(step.labels.item_vectors[items]).to(step.hidden.device)
-    return Entities(look_up(step.item_vectors, step.student.tensor(items)), teacher)
-
-
-def _some(values: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """All values (n,), or `most` of them drawn without replacement, ascending."""
-    return values if len(values) <= most else np.sort(rng.choice(values, most, replace=False))
+    items = some(np.union1d(step.items.cpu().numpy(), drawn), most, step.rng)
+    student, teacher, _ = item_vectors(step, step.student.tensor(items))
+    return Entities(student, teacher)

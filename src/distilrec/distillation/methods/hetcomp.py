@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distilrec.data import seen_at
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
+from distilrec.distillation.ranks import highest
 from distilrec.distillation.union import Lists, vote
 from distilrec.losses.ranking import listed_first, plackett_luce
 from distilrec.soft_labels import SoftLabels
@@ -163,18 +164,10 @@ class _Term(Term):
         """(p, compared) int64: the student's best items for these of the batch's queries, among those not seen."""
         manifest = next(iter(step.members.values()))[-1].manifest
         vectors, bias = step.item_vectors[: manifest.n_items], step.student.item_bias()
-        hidden, found = step.hidden[places.to(step.hidden.device)], []
-        size = max(1, _BLOCK // manifest.n_items)
-        for part in (slice(begin, begin + size) for begin in range(0, len(places), size)):
-            scores = hidden[part] @ vectors.T
-            if bias is not None:
-                scores += bias[: manifest.n_items]
-            if manifest.filter_seen:
-                rows, items = seen_at(self.log, ids[part]).flat()
-                old = items < manifest.n_items
-                scores[torch.from_numpy(rows[old]), torch.from_numpy(items[old]).long()] = -torch.inf
-            found.append(scores.topk(min(self.method.compared, manifest.n_items), dim=1).indices)
-        return torch.cat(found)
+        known = None if bias is None else bias[: manifest.n_items]
+        hidden = step.hidden[places.to(step.hidden.device)]
+        seen = seen_at(self.log, ids) if manifest.filter_seen else None
+        return highest(hidden, vectors, known, self.method.compared, seen)[0]
 
 
 def discrepancy(best: Tensor, items: Tensor, mask: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from distilrec.distillation.draw import places_by_rank
+from distilrec.distillation.draw import places_by_rank, some
 from distilrec.distillation.item_lists import ItemLists, encode_users, item_lists
 from distilrec.distillation.method import Need, Setting, Step, Term
 from distilrec.distillation.methods.rrd import ListSettings, list_loss
@@ -63,9 +63,7 @@ class _Term(Term):
         present = torch.bincount(items[mask]).nonzero().squeeze(1).cpu().numpy()
         if len(present) == 0:
             return loss
-        if len(present) > len(step.hidden):
-            present = np.sort(step.rng.choice(present, len(step.hidden), replace=False))
-        return loss + self.method.item_weight * self.over_users(step, present)
+        return loss + self.method.item_weight * self.over_users(step, some(present, len(step.hidden), step.rng))
 
     def over_users(self, step: Step, items: NDArray[np.int64]) -> Tensor:
         """The list loss over users of items (I,)."""
