@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 from distilrec.distillation import METHODS
 from distilrec.report.leaderboard import COLUMNS, Row
+from distilrec.report.leaderboard_picture import leaderboard_picture
 from distilrec.report.numbers import count, interval, label, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,7 @@ CHINESE = {
     "source": "测量命令：`{command}`；机器：{machine}；提交：{commit}；日期：{date}。",
     "time": "从空目录到生成报告：{time}。",
 }
+PICTURES = "pictures"  # a folder of docs/
 SHOWN = ("quickstart", "movielens_1m")
 
 Words = Mapping[str, Any]
@@ -121,11 +123,32 @@ def leaderboard_table(name: str) -> Renderer:
         for width, found in result["detail"].items():
             rows = [Row.model_validate(row).cells() for row in found["leaderboard"]]
             best = f"Best on validation: `{found['best_on_validation']}`."
-            lines += [f"Student of {width}, {label(found['metric'])}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
-            lines += [*map(_row, rows), "", best, ""]
+            title = _title(found, width)
+            lines += [f"![{title}]({PICTURES}/{_picture_name(name, width)})", ""]
+            lines += [f"{title}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS)), *map(_row, rows), "", best, ""]
         return "\n".join([*lines, *_measured(result, words)]) + "\n"
 
     return table
+
+
+def pictures(results: Mapping[str, Result]) -> dict[str, str]:
+    """File name and SVG text of each leaderboard."""
+    return {
+        _picture_name(name.removeprefix("methods_"), width): leaderboard_picture(
+            _title(found, width), [Row.model_validate(row) for row in found["leaderboard"]]
+        )
+        for name, result in results.items()
+        if name.startswith("methods_")
+        for width, found in result["detail"].items()
+    }
+
+
+def _title(found: Mapping[str, Any], width: str) -> str:
+    return f"{found['data']['name']}, student of {width}: {label(found['metric'])} on test"
+
+
+def _picture_name(name: str, width: str) -> str:
+    return f"{name}-{width.replace(' ', '-')}.svg"
 
 
 RENDERERS: dict[str, Renderer] = {
@@ -158,20 +181,20 @@ def main(root: Path, *, check: bool) -> list[str]:
     results = {}
     for path in sorted((root / "benchmarks" / "results").glob("*.json")):
         results[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-    differing = []
+    texts = {root / "docs" / PICTURES / name: text for name, text in pictures(results).items()}
     for path in [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]:
-        old, name = path.read_text(encoding="utf-8"), str(path.relative_to(root))
         try:
-            new = updated(old, results, CHINESE if path.name.endswith(".zh-CN.md") else ENGLISH)
+            words = CHINESE if path.name.endswith(".zh-CN.md") else ENGLISH
+            texts[path] = updated(path.read_text(encoding="utf-8"), results, words)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        if new != old:
-            differing.append(name)
-            if not check:
-                partial = path.with_suffix(".partial")
-                partial.write_text(new, encoding="utf-8")
-                partial.replace(path)
-    return differing
+            raise ValueError(f"{path.relative_to(root)}: {error}") from error
+    differing = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in () if check else differing:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(texts[path], encoding="utf-8")
+        partial.replace(path)
+    return [str(path.relative_to(root)) for path in differing]
 
 
 def _row(cells: Sequence[str]) -> str:

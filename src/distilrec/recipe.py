@@ -19,7 +19,7 @@ from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
-__all__ = ["Control", "Recipe", "read_recipe", "recipe_for", "write_recipe"]
+__all__ = ["Auto", "Chosen", "Control", "Distilled", "Recipe", "read_recipe", "recipe_for", "write_recipe"]
 
 Control: TypeAlias = Literal[
     "trained longer",
@@ -152,9 +152,23 @@ class Chosen(_Part):
     settings: dict[str, float | int | str | None]
 
 
+class Auto(_Part):
+    """How a run chooses its distillation method: a small search on validation.
+
+    among: names of methods or of what is `compared`, beside the recipe's own distilled student; None takes a short list
+    of methods that did well in docs/benchmark.md, as far as record and student allow. trials: for each.
+    """
+
+    method: Literal["auto"] = "auto"
+    among: tuple[str, ...] | None = None
+    trials: int = Field(2, ge=1)
+
+
 class Recipe(_Part):
     """All settings of a run.
 
+    method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
+    `distilled`. tried: what such a choice saw, best first.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
     since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
     are continued, and drift is reported; `data` is the whole log of today.
@@ -163,6 +177,7 @@ class Recipe(_Part):
     name: str = "run"
     since: str | None = None
     seed: int = 0
+    method: Auto | None = None
     data: DataConfig
     teacher: tuple[Member, ...] = Field(min_length=1)
     record: Record = Record()
@@ -173,6 +188,12 @@ class Recipe(_Part):
     compared: dict[ArmName, Distilled] = {}
     evaluation: Evaluation = Evaluation()
     tuned: dict[str, Chosen] = {}
+    tried: dict[str, Chosen] = {}
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _auto_by_name(cls, method: object) -> object:
+        return {"method": method} if isinstance(method, str) else method
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -18,6 +18,16 @@ def test_shuffled_labels_are_those_of_others(data, labels):
     assert shuffled.rows(np.array([10_000])).tolist() == [-1]
 
 
+def test_shuffled_items_have_the_vectors_of_others(labels):
+    """Methods that copy item vectors would else learn true ones from a control that is to know nothing."""
+    store = labels(kind="factored")
+    shuffled = ShuffledLabels(store, seed=0)
+    assert sorted(map(tuple, shuffled.item_vectors)) == sorted(map(tuple, store.item_vectors))
+    assert (shuffled.item_vectors != store.item_vectors).any(axis=1).mean() > 0.5
+    rows, items = np.array([0, 3]), np.array([[1, 2], [4, 0]])
+    assert torch.equal(shuffled.scores(rows, items), store.scores(rows, items))
+
+
 @pytest.mark.parametrize("kind", ["topk", "full"])
 def test_hard_positives_are_the_best_items_with_equal_shares(labels, kind):
     """Kind `full` lists items by number, so its first ones are no best ones."""

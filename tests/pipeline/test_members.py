@@ -18,7 +18,7 @@ from distilrec.data import cycles
 from distilrec.errors import RecipeError
 from distilrec.models import load_model
 from distilrec.pipeline import Progress, explain, forecast_labels, run, run_part
-from distilrec.pipeline.run import plan_of
+from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.tasks import TrainStudent
 from distilrec.recipe import Recipe, read_recipe

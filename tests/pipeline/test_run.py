@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from pydantic import ValidationError
 
 from distilrec.bundle import Bundle
 from distilrec.data import cycles
@@ -16,6 +18,7 @@ from distilrec.errors import ArtefactError, DataError, RecipeError
 from distilrec.pipeline import (
     Limits,
     bench_methods,
+    choose,
     explain,
     find_smallest,
     forecast_labels,
@@ -25,8 +28,8 @@ from distilrec.pipeline import (
     tune,
 )
 from distilrec.pipeline.plan import Plan
-from distilrec.recipe import Recipe, write_recipe
-from distilrec.report import Report, leaderboard
+from distilrec.recipe import Auto, Recipe, read_recipe, write_recipe
+from distilrec.report import Report, leaderboard, reservations
 
 ARMS = ("student alone", "distilled student", "rrd+kl")
 
@@ -273,6 +276,51 @@ def test_methods_are_compared_on_equal_terms(source: Path, tmp_path: Path) -> No
         bench_methods(recipe.model_copy(update={"compared": {}}), tmp_path, ["rrd"], progress=counter)
 
 
+def test_auto_takes_the_method_that_validates_best(source: Path, tmp_path: Path) -> None:
+    """Prevents a choice that can't be followed, costs again on the next run, or starves the student alone."""
+    settings = content(source)
+    del settings["joint"]
+    settings["compared"] = {"rrd": settings["compared"]["rrd+kl"]}
+    # What learns nothing can't be the best.
+    settings["distilled"]["training"] = {**settings["distilled"]["training"], "learning_rate": 1e-9}
+    settings["method"] = {"method": "auto", "among": ["rrd"], "trials": 1}
+    settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
+    recipe, counter = Recipe.model_validate(settings), Counter()
+    found = choose(recipe, tmp_path, jobs=1, progress=counter)
+    assert [name for name in counter.ended if "trial" in name] == [
+        "student alone trial 0", "distilled student trial 0", "rrd trial 0", "student alone trial 1"
+    ]  # fmt: skip
+    assert found.method is None
+    assert list(found.tried) == ["rrd", "kl"]
+    assert found.tried["rrd"].validation > found.tried["kl"].validation
+    assert found.distilled.distillation.methods == recipe.compared["rrd"].distillation.methods
+    assert {arm: chosen.trials for arm, chosen in found.tuned.items()} == {"student alone": 2, "distilled student": 1}
+    assert dict(explain(recipe, tmp_path))["teacher"] == "done"
+    counter.ended.clear()
+    report = run(recipe, tmp_path, jobs=1, progress=counter)
+    assert not [name for name in counter.ended if "trial" in name]
+    assert read_recipe(tmp_path / "recipe.yaml") == found
+    assert [row.arm for row in report.tried] == ["rrd", "kl"]
+    assert "chosen among 2, with one trial each: rrd, since" in reservations(report)[-1]
+    assert "Methods that were tried" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(RecipeError, match="method: auto begins anew"):
+        choose(recipe.model_copy(update={"since": "runs/monday"}), tmp_path, progress=counter)
+
+
+def test_auto_needs_no_more_than_its_name(source: Path, tmp_path: Path) -> None:
+    """Methods that need longer lists than were recorded are left out, and not an error."""
+    settings = content(source)
+    del settings["joint"], settings["compared"]
+    settings["method"] = "auto"
+    recipe = Recipe.model_validate(settings)
+    assert recipe.method == Auto(trials=2)
+    found = choose(recipe.model_copy(update={"method": Auto(trials=1)}), tmp_path, jobs=1, progress=Counter())
+    assert "kl" in found.tried
+    assert "unkd" not in found.tried  # needs scores, and lists were recorded
+    with pytest.raises(ValidationError, match="method"):
+        Recipe.model_validate({**settings, "method": "rrd"})
+
+
 def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None:
     changed = content(source)
     changed["evaluation"]["widths"] = [2, 16]
@@ -281,6 +329,13 @@ def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None
     assert found.student.model.model_dump()["embedding_size"] == 2
     with pytest.raises(RecipeError, match=r"No student satisfies all limits.*width"):
         find_smallest(recipe, tmp_path, Limits(keep=None, bytes=10, ms=None), jobs=1, progress=Counter())
+
+
+def test_two_runs_in_one_folder_do_not_mix(source: Path, tmp_path: Path) -> None:
+    """Both would write the same stages, and each would read the other's unfinished files."""
+    recipe = Recipe.model_validate(content(source))
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(ArtefactError, match="another run is under way there"):
+        run_part(recipe, tmp_path, "teacher", jobs=1, progress=Counter())
 
 
 def test_the_global_generators_are_left_alone(source: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def methods(
     """Tune each distillation method and the student alone with the same number of trials, and measure all of them.
 
     All share one teacher and its soft labels; only validation quality chooses settings. OUT/width-N holds a report for
-    each student width, with every method beside plain soft labels and beside the student alone, and the tuned recipe.
+    each student width, with every method beside plain soft labels and beside the student alone, the tuned recipe, and
+    leaderboard.svg.
 
     Example: distilrec bench methods recipes/quickstart.yaml --out runs/methods --methods rrd --trials 8
     """

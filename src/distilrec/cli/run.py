@@ -146,11 +146,13 @@ def tune(
     the chosen settings is written to OUT/tuned.yaml; look at it and put it in the place of yours.
     """
     require("optuna", "train", "distilrec tune")
+    from distilrec.pipeline import choose
     from distilrec.pipeline import tune as tune_recipe
     from distilrec.recipe import read_recipe, write_recipe
 
     with Display() as display:
-        tuned = tune_recipe(read_recipe(recipe), out, trials, jobs=jobs, progress=display)
+        content = choose(read_recipe(recipe), out, jobs=jobs, progress=display)
+        tuned = tune_recipe(content, out, trials, jobs=jobs, progress=display)
     write_recipe(tuned, out / "tuned.yaml")
     chosen: dict[str, Any] = {str(arm): found.model_dump() for arm, found in tuned.tuned.items()}
     show({**chosen, "recipe": str(out / "tuned.yaml")}, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,21 @@ __all__ = ["HardPositives", "ShuffledLabels"]
 
 
 class ShuffledLabels(SoftLabels):
-    """The same soft labels, each given to another query: keeps what they say in general, and nothing else."""
+    """The same soft labels, each given to another query: keeps what they say in general, and nothing else.
+
+    Vectors of items are given to other items, too, else methods that copy them would learn what is true of each.
+    Scores stay those of the items, for another query, as lists do.
+    """
 
     def __init__(self, labels: SoftLabels, seed: int) -> None:
         super().__init__(labels.path, labels.manifest)
         self._order = generator(seed, "shuffled labels").permutation(len(labels))
+        self._items = generator(seed, "shuffled items").permutation(labels.manifest.n_items)
+
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(N, D) float32: of another item."""
+        return super().item_vectors[self._items]
 
     def rows(self, query_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """The row of another query."""

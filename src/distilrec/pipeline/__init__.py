@@ -1,6 +1,7 @@
 """A recipe's run: its stages, each run once, and the report made of them."""
 
 from distilrec.pipeline.bench import bench_methods
+from distilrec.pipeline.choice import choose
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.run import explain, forecast_labels, report_again, run, run_part
 from distilrec.pipeline.runner import Progress
@@ -12,6 +13,7 @@ __all__ = [
     "Plan",
     "Progress",
     "bench_methods",
+    "choose",
     "explain",
     "find_smallest",
     "forecast_labels",

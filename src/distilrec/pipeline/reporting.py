@@ -20,6 +20,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
 from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
+from distilrec.recipe import Chosen
 from distilrec.report import Report
 from distilrec.rng import generator
 
@@ -103,7 +104,8 @@ class _Maker:
             "examples": self.examples(),
             "disagreements": self.disagreements(),
             "audit": self.audit(),
-            "tuning": self.tuning(),
+            "tuning": self.tuning(self.plan.recipe.tuned),
+            "tried": self.tuning(self.plan.recipe.tried),
             "drift": self.drift(),
             "environment": environment(self.plan.recipe.seed),
         }
@@ -345,16 +347,16 @@ class _Maker:
             for f in audit(self.context.prepared.split)
         ]
 
-    def tuning(self) -> list[dict[str, Any]]:
+    def tuning(self, found: dict[str, Chosen]) -> list[dict[str, Any]]:
         return [
             {
-                "arm": arm,
+                "arm": name,
                 "trials": chosen.trials,
                 "settings": chosen.settings,
                 "validation": chosen.validation,
                 "note": "on validation, before this run; the recipe holds what was chosen",
             }
-            for arm, chosen in self.plan.recipe.tuned.items()
+            for name, chosen in found.items()
         ]
 
     def drift(self) -> dict[str, Any] | None:

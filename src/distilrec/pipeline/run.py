@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from distilrec.bundle import Bundle
-from distilrec.data import Prepared, Snapshot, final_queries, prefix_queries
-from distilrec.errors import ArtefactError, DataError
-from distilrec.pipeline.earlier import Earlier, leave_for_later
+from distilrec.data import Snapshot, final_queries, prefix_queries
+from distilrec.errors import ArtefactError
+from distilrec.pipeline.choice import choose
+from distilrec.pipeline.earlier import leave_for_later
 from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
-from distilrec.pipeline.refresh import RefreshPlan
+from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
-from distilrec.pipeline.stages import STAGES, Store
+from distilrec.pipeline.stages import STAGES
 from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
 from distilrec.soft_labels import forecast
 
-__all__ = ["explain", "forecast_labels", "plan_of", "report_again", "run", "run_part"]
+__all__ = ["explain", "forecast_labels", "report_again", "run", "run_part"]
 
 
 def run(
@@ -28,8 +28,10 @@ def run(
 ) -> Report:
     """Run what isn't done yet in `out`, write report.json, report.html, recipe.yaml and bundle/ there or in `results`.
 
-    An interrupted run goes on where it stopped; a changed recipe re-runs what depends on the change.
+    An interrupted run goes on where it stopped; a changed recipe re-runs what depends on the change. With
+    `method: auto` the method is chosen first, and recipe.yaml holds the choice.
     """
+    recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out)
     results = results or out
     results.mkdir(parents=True, exist_ok=True)
@@ -52,6 +54,8 @@ def run_part(
 
     what: `teacher`, `soft labels`, `distilled student` (jointly trained ones, too), or `test` (of the main arms).
     """
+    if what in (DISTILLED, "test"):
+        recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out)
     main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
     wanted: list[Task] = [*plan.members, plan.teacher]
@@ -95,24 +99,11 @@ def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
 
 
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
-    """Each stage's name, and whether it will run, and why."""
+    """Each stage's name, and whether it will run, and why; with `method: auto`, as far as the choice."""
     context, plan = plan_of(recipe, out)
-    return [(task.stage.name, context.store.why(task.stage)) for task in plan.tasks]
-
-
-def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
-    """Load the data and plan the run."""
-    (out / STAGES).mkdir(parents=True, exist_ok=True)
-    since = None if recipe.since is None else Path(recipe.since)
-    context = Context(Store(out), recipe.data, since)
-    for part in ("validation", "test"):
-        if len(context.prepared.split.queries(part)[0]) == 0:
-            raise DataError(
-                f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves no {part} query; choose another "
-                "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
-            )
-    fingerprint = _fingerprint(context.prepared)
-    return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
+    tasks = plan.tasks if recipe.method is None else (*plan.members, plan.teacher, *plan.recordings)
+    stages = [(task.stage.name, context.store.why(task.stage)) for task in tasks]
+    return stages if recipe.method is None else [*stages, ("choice of a method", "the stages to come depend on it")]
 
 
 def _leave_for_later(plan: Plan, context: Context) -> None:
@@ -121,14 +112,3 @@ def _leave_for_later(plan: Plan, context: Context) -> None:
         Snapshot.of(context.prepared).save(context.store.folder(plan.data))
         context.store.finish(plan.data, {})
     leave_for_later(context.store, [plan.data, *(task.stage for task in plan.tasks)])
-
-
-def _fingerprint(prepared: Prepared) -> str:
-    """Of the data and of how they are split."""
-    digest = hashlib.sha256(prepared.dataset.fingerprint.encode())
-    digest.update(prepared.split.part.tobytes())
-    if prepared.negatives_split is not None:
-        digest.update(prepared.negatives_split.part.tobytes())
-    if prepared.earlier is not None:
-        digest.update(prepared.earlier.tobytes())
-    return digest.hexdigest()[:16]

@@ -13,7 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Protocol
 
-from distilrec.errors import DistilRecError
+from distilrec.errors import ArtefactError, DistilRecError
+from distilrec.locking import alone
 from distilrec.pipeline.task import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks"]
@@ -45,9 +46,16 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
     """Run all tasks that aren't done yet; `tasks` come after those that they depend on.
 
     jobs: processes at once, by default one per core; the cores are shared among them. What has been finished
-    stays finished when a task fails or the process is killed.
+    stays finished when a task fails or the process is killed. Raises ArtefactError where another process runs tasks in
+    the same folder.
     """
-    jobs = jobs or available_cores()
+    folder = context.store.run
+    busy = ArtefactError(f"{folder}: another run is under way there; wait until it has finished, or name another --out")
+    with alone(folder / ".lock", busy):
+        _run(tasks, context, jobs or available_cores(), progress)
+
+
+def _run(tasks: Sequence[Task], context: Context, jobs: int, progress: Progress) -> None:
     waiting = [task for task in tasks if not context.store.done(task.stage)]
     progress.begin(len(waiting), len(tasks) - len(waiting))
     run_at_all = {task.stage.key for task in tasks}

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from distilrec.errors import RecipeError
 from distilrec.evaluation import cost
 from distilrec.models import Precision, quantize_, save_model
+from distilrec.pipeline.choice import choose
 from distilrec.pipeline.plan import Plan
-from distilrec.pipeline.run import plan_of
+from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
@@ -61,7 +62,9 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
     The recipe's own width, those of `evaluation.widths` and 4 to 64 are each distilled once, with the recipe's
     settings, and saved at each precision; sizes and latencies are those of the saved model. Without a size among the
     limits, the smallest that keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
+    `method: auto` is settled first, at the recipe's own width.
     """
+    recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out)
     teacher = [*plan.members, plan.teacher, *plan.recordings]
     tasks = [(variant, _task(variant, plan)) for variant in _variants(recipe)]

@@ -2,7 +2,17 @@
 
 from distilrec.report.html import render, write
 from distilrec.report.leaderboard import leaderboard
+from distilrec.report.leaderboard_picture import leaderboard_picture
 from distilrec.report.schema import Report, json_schema
 from distilrec.report.verdict import reservations, verdict
 
-__all__ = ["Report", "json_schema", "leaderboard", "render", "reservations", "verdict", "write"]
+__all__ = [
+    "Report",
+    "json_schema",
+    "leaderboard",
+    "leaderboard_picture",
+    "render",
+    "reservations",
+    "verdict",
+    "write",
+]

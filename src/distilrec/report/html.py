@@ -20,7 +20,7 @@ from distilrec.report.verdict import reservations, verdict
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["render", "write"]
+__all__ = ["environment", "render", "write"]
 
 ROLE_NAMES = {
     "teacher": "teacher",
@@ -37,7 +37,7 @@ def render(report: Report) -> str:
     """
     script = resources.files(__package__).joinpath("templates/tooltip.js").read_text(encoding="utf-8")
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             report=report,
@@ -84,7 +84,8 @@ def _together(text: str) -> str:
     return text
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Jinja2 for this folder's templates, which escapes all text. Raises MissingExtraError without it."""
     require("jinja2", "train", "the HTML report")
     import jinja2
 

@@ -313,6 +313,8 @@ class Report(_Part):
     disagreements: list[Disagreement] = []
     audit: list[Finding] = []
     tuning: list[Tuning] = []
+    tried: list[Tuning] = []
+    """What `method: auto` chose among, best first; `arm` is then the name of a method."""
     drift: Drift | None = None
     """Null unless the run goes on from an earlier one."""
     environment: Environment

@@ -23,9 +23,10 @@ def reservations(report: Report) -> list[str]:
     """Sentences to be read with the verdict.
 
     They name the controls that do as well as the distilled student, a teacher that is not shown to beat the student
-    alone, and what a teacher can do with more than a student with user vectors may know.
+    alone, what a teacher can do with more than a student with user vectors may know, and a method that was chosen.
     """
-    return [text for text in (_controls(report), _weak_teacher(report), _informed_teacher(report)) if text]
+    found = (_controls(report), _weak_teacher(report), _informed_teacher(report), _choice(report))
+    return [text for text in found if text]
 
 
 def retention_interval(report: Report) -> tuple[float, float] | None:
@@ -132,4 +133,20 @@ def _informed_teacher(report: Report) -> str | None:
     return (
         "Teacher and student answer from the end of training, as a student with user vectors must; given the "
         f"validation items too, the teacher has {label(report.metric)} {reached}."
+    )
+
+
+def _choice(report: Report) -> str | None:
+    """Why `method: auto` took the method it did."""
+    if not report.tried:
+        return None
+    best, *others = report.tried
+    quality = [number(row.validation or 0.0) for row in report.tried]
+    why = f"it had the best {label(report.validation_metric)} on validation, {quality[0]}"
+    if not others:
+        return f"The method is {best.arm}: no other fits the recipe."
+    trials = "one trial" if best.trials == 1 else f"{best.trials} trials"
+    return (
+        f"The method was chosen among {len(report.tried)}, with {trials} each: {best.arm}, since {why}; "
+        f"{others[0].arm} came next with {quality[1]}."
     )

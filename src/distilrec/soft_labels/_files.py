@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.errors import SoftLabelError
-
-__all__ = ["Column", "Columns", "NpyWriter", "alone_in", "publish", "sha256", "write_json"]
+__all__ = ["Column", "Columns", "NpyWriter", "publish", "sha256", "write_json"]
 
 Column = tuple[np.dtype[Any], tuple[int, ...]]
 Columns = Mapping[str, Column]
@@ -44,26 +41,6 @@ def publish(partial: Path, final: Path) -> None:
         _sync_folder(partial)
     partial.replace(final)
     _sync_folder(final.parent)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes from recording into a folder; SoftLabelError where one does already.
-
-    The lock is the operating system's, on a file beside the folder, and goes with the process that holds it.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise SoftLabelError(
-            f"record: another process is recording into {folder}; wait until it has finished, or name another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class NpyWriter:

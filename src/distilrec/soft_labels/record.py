@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from distilrec.data import Interactions
 from distilrec.errors import ArtefactError, SoftLabelError
+from distilrec.locking import alone
 from distilrec.scoring import Queries, Ragged, Recommender
 from distilrec.soft_labels import checks
-from distilrec.soft_labels._files import alone_in, sha256, write_json
+from distilrec.soft_labels._files import sha256, write_json
 from distilrec.soft_labels._recording import Progress, Recording
 from distilrec.soft_labels.config import RecordConfig
 from distilrec.soft_labels.manifest import FORMAT_VERSION, MANIFEST, RECORDING, Layout, Manifest
@@ -75,7 +76,11 @@ def record(
     if (recording.path / MANIFEST).is_file():
         _begun(recording.path, identity)
         return SoftLabels.open(recording.path)
-    with alone_in(recording.path):
+    path = recording.path
+    busy = SoftLabelError(
+        f"record: another process is recording into {path}; wait until it has finished, or name another folder"
+    )
+    with alone(path.with_name(f".{path.name}.lock"), busy):
         begun = _begun(recording.path, identity)
         if since is not None:
             layout = config.layout(teacher.n_items, recording.width, since.temperature)

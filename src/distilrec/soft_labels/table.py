@@ -118,7 +118,8 @@ class SoftLabels:
         groups = self._shards.groups(rows)
         if self.manifest.kind == "factored":
             hidden = self._shards.gather("hidden", len(rows), groups).astype(np.float32)
-            scores = np.einsum("bd,bcd->bc", hidden, self.item_vectors[items]) + self.item_bias[items]
+            vectors = self._shards.item_array("item_vectors")
+            scores = np.einsum("bd,bcd->bc", hidden, vectors[items]) + self.item_bias[items]
             return torch.from_numpy(scores)
         names = self._shards.columns.keys() & {"score_max", "score_scale"}
         column = {name: self._shards.gather(name, len(rows), groups) for name in names}

@@ -1,0 +1,43 @@
+"""From a recipe and a folder to the data and the plan."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from distilrec.data import Prepared
+from distilrec.errors import DataError
+from distilrec.pipeline.earlier import Earlier
+from distilrec.pipeline.plan import Plan
+from distilrec.pipeline.refresh import RefreshPlan
+from distilrec.pipeline.stages import STAGES, Store
+from distilrec.pipeline.task import Context
+from distilrec.recipe import Recipe
+
+__all__ = ["plan_of"]
+
+
+def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
+    """Load the data and plan the run."""
+    (out / STAGES).mkdir(parents=True, exist_ok=True)
+    since = None if recipe.since is None else Path(recipe.since)
+    context = Context(Store(out), recipe.data, since)
+    for part in ("validation", "test"):
+        if len(context.prepared.split.queries(part)[0]) == 0:
+            raise DataError(
+                f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves no {part} query; choose another "
+                "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
+            )
+    fingerprint = _fingerprint(context.prepared)
+    return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
+
+
+def _fingerprint(prepared: Prepared) -> str:
+    """Of the data and of how they are split."""
+    digest = hashlib.sha256(prepared.dataset.fingerprint.encode())
+    digest.update(prepared.split.part.tobytes())
+    if prepared.negatives_split is not None:
+        digest.update(prepared.negatives_split.part.tobytes())
+    if prepared.earlier is not None:
+        digest.update(prepared.earlier.tobytes())
+    return digest.hexdigest()[:16]
