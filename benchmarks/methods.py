@@ -1,8 +1,10 @@
 """Distillation methods side by side on one data set: `python -m benchmarks.methods citeulike [--widths 10,20]`.
 
 Runs what `distilrec bench methods recipes/methods/NAME.yaml` runs, in runs/methods/NAME, goes on where it stopped, and
-writes results/methods_NAME.json. Figures by width are those of the method with the best validation quality; where the
-metric is NDCG@10, they are those of plain soft labels at the first width.
+writes results/methods_NAME.json. Tuning trials are kept in results/methods/NAME.json, so that hours of them aren't lost
+with runs/; teacher, soft labels and the students that are tested are trained anew there. Figures by width are those of
+the method with the best validation quality; where the metric is NDCG@10, they are those of plain soft labels at the
+first width.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.from_report import METRIC, figures
-from benchmarks.harness import ROOT, write_result
+from benchmarks.harness import RESULTS, ROOT, write_result
+from benchmarks.trials import Keeping, keep, restore
 from distilrec.cli.progress import Display
 from distilrec.pipeline import bench_methods
 from distilrec.recipe import read_recipe
@@ -39,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = None if chosen.methods is None else chosen.methods.split(",")
     widths = [] if chosen.widths is None else [int(width) for width in chosen.widths.split(",")]
     out = ROOT / "runs" / "methods" / chosen.name
+    trials = RESULTS / "methods" / f"{chosen.name}.json"
+    restore(trials, out)
     with Display() as display:
-        reports = bench_methods(recipe, out, methods, trials=chosen.trials, widths=widths, progress=display)
+        keeping = Keeping(display, out, trials)
+        reports = bench_methods(recipe, out, methods, trials=chosen.trials, widths=widths, progress=keeping)
+    keep(out, trials)
     given = {name: getattr(chosen, name) for name in ("methods", "widths", "trials", "seeds")}
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     command = f"python -m benchmarks.methods {chosen.name}{options}"

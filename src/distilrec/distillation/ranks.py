@@ -16,7 +16,7 @@ from distilrec.ranking import queries_at_once, top_k
 from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftLabels
 
-__all__ = ["best_items", "estimated_ranks", "highest", "left_out", "sampled_items"]
+__all__ = ["among", "best_items", "estimated_ranks", "highest", "left_out", "sampled_items"]
 
 # A candidate's score in the sample is another sum of the same products: it must not come before itself.
 ROUNDING = 1e-5
@@ -65,6 +65,17 @@ def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
     hidden, vectors, bias = _detached(step)
     items, mask = highest(hidden, vectors[:n_items], bias[:n_items], k, left_out(log, step.labels, step.rows))
     return items, mask & torch.from_numpy(step.rows >= 0).to(items.device).unsqueeze(1)
+
+
+def among(items: Tensor, others: Tensor, mask: Tensor) -> Tensor:
+    """(B, C) bool: whether each of items (B, C) is one of its row's others (B, K) whose mask is True.
+
+    >>> among(torch.tensor([[1, 2]]), torch.tensor([[2, 1]]), torch.tensor([[True, False]]))
+    tensor([[False,  True]])
+    """
+    ordered = others.masked_fill(~mask, torch.iinfo(torch.int64).max).sort(dim=1).values
+    places = torch.searchsorted(ordered, items.contiguous()).clamp(max=ordered.shape[1] - 1)
+    return ordered.gather(1, places) == items
 
 
 def sampled_items(step: Step, log: Interactions, n: int) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from distilrec.losses.supervised import (
     softmax_cross_entropy,
     unlikelihood,
 )
+from distilrec.losses.top_k import missed_recall, soft_top_k
 
 __all__ = [
     "binary_cross_entropy",
@@ -30,6 +31,7 @@ __all__ = [
     "grouped_topology",
     "knowledge",
     "listed_first",
+    "missed_recall",
     "mission_loss",
     "ordered_plackett_luce",
     "permutation_cross_entropy",
@@ -40,6 +42,7 @@ __all__ = [
     "soft_binary_cross_entropy",
     "soft_label_kl",
     "soft_label_kl_with_tail",
+    "soft_top_k",
     "softmax_cross_entropy",
     "tail_log_sum_exp",
     "topology",

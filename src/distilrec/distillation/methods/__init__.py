@@ -11,6 +11,7 @@ from distilrec.distillation.methods.cd import CD
 from distilrec.distillation.methods.dcd import DCD
 from distilrec.distillation.methods.de import DE
 from distilrec.distillation.methods.dllm2rec import DLLM2Rec
+from distilrec.distillation.methods.expected_recall import ExpectedRecall
 from distilrec.distillation.methods.fitnet import FitNet
 from distilrec.distillation.methods.freqd import FreqD
 from distilrec.distillation.methods.ftd import FTD
@@ -44,6 +45,7 @@ __all__ = [
     "RRD",
     "AnyMethod",
     "DLLM2Rec",
+    "ExpectedRecall",
     "FitNet",
     "FreqD",
     "GatedTeachers",
@@ -58,6 +60,7 @@ AnyMethod: TypeAlias = Annotated[
     | DCD
     | DE
     | DLLM2Rec
+    | ExpectedRecall
     | FTD
     | FitNet
     | FreqD

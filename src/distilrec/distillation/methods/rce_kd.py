@@ -11,7 +11,7 @@ from torch import Tensor
 from distilrec.data import Interactions
 from distilrec.distillation.draw import draw
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
-from distilrec.distillation.ranks import best_items
+from distilrec.distillation.ranks import among, best_items
 from distilrec.losses.response import cross_entropy_with_logits
 
 __all__ = ["RCEKD"]
@@ -77,8 +77,8 @@ class _Term(Term):
         own = torch.cat([best, drawn], dim=1)
         own_scores, own_teacher = step.scores(own), step.teacher_scores(own)
         own_mask = torch.cat([ranked_mask[:, :n_best], chosen_mask], dim=1) & own_teacher.isfinite()
-        was_drawn = _among(taught, drawn, own_mask[:, n_best:]) & taught_mask
-        is_best = _among(taught, best, own_mask[:, :n_best])
+        was_drawn = among(taught, drawn, own_mask[:, n_best:]) & taught_mask
+        is_best = among(taught, best, own_mask[:, :n_best])
         w = overlap_weight(was_drawn, taught_mask, method.beta)
 
         scores = torch.cat([own_scores[:, n_best:], step.scores(taught)], dim=1)
@@ -101,7 +101,7 @@ def pool_weights(pool: Tensor, taught: Tensor, sharpness: float) -> Tensor:
 
     pool: (B, C), best first. taught: -1 stands for no item.
     """
-    hits = _among(pool, taught, taught >= 0).float()
+    hits = among(pool, taught, taught >= 0).float()
     after = hits.flip(1).cumsum(1).flip(1).clamp(max=MOST_BEFORE)
     return ((after - after[:, :1]) / sharpness).exp()
 
@@ -109,10 +109,3 @@ def pool_weights(pool: Tensor, taught: Tensor, sharpness: float) -> Tensor:
 def overlap_weight(was_drawn: Tensor, mask: Tensor, beta: float) -> Tensor:
     """(B,), in (0, 1]: exp(-beta times the share of the teacher's items, (B, K), that were drawn)."""
     return (-beta * was_drawn.sum(1) / mask.sum(1).clamp(min=1)).exp()
-
-
-def _among(items: Tensor, others: Tensor, mask: Tensor) -> Tensor:
-    """(B, C) bool: whether each of items (B, C) is one of its row's others (B, K) that count."""
-    ordered = others.masked_fill(~mask, torch.iinfo(torch.int64).max).sort(dim=1).values
-    places = torch.searchsorted(ordered, items.contiguous()).clamp(max=ordered.shape[1] - 1)
-    return ordered.gather(1, places) == items
