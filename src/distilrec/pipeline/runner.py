@@ -6,11 +6,13 @@ import logging
 import multiprocessing
 import os
 import queue
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing.managers import SyncManager
 from typing import Protocol
 
 from distilrec.errors import ArtefactError, DistilRecError
@@ -61,12 +63,15 @@ def _run(tasks: Sequence[Task], context: Context, jobs: int, progress: Progress)
     run_at_all = {task.stage.key for task in tasks}
     finished = run_at_all - {task.stage.key for task in waiting}
     started: dict[str, float] = {}
-    with multiprocessing.get_context("spawn").Manager() as manager:
+    spawn = multiprocessing.get_context("spawn")
+    manager = SyncManager(ctx=spawn)
+    manager.start(initializer=_end_with_parent)
+    with manager:
         messages: queue.Queue[Message] = manager.Queue()
         threads = max(1, available_cores() // jobs)
         with ProcessPoolExecutor(
             jobs,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=spawn,
             initializer=_start,
             initargs=(replace(context), threads, messages),  # without the data: each process loads them
         ) as pool:
@@ -120,6 +125,19 @@ def _start(context: Context, threads: int, messages: queue.Queue[Message]) -> No
     global _context, _messages
     torch.set_num_threads(threads)
     _context, _messages = context, messages
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    """Prevent a run that was killed from leaving processes that train on, and write, for hours."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _execute(task: Task) -> str:
