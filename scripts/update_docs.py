@@ -25,9 +25,10 @@ from distilrec.report.leaderboard_picture import leaderboard_picture
 from distilrec.report.numbers import count, interval, label, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
-REGION = re.compile(r"^(<!-- begin:(?P<name>[a-z-]+) -->\n).*?^(<!-- end:(?P=name) -->)$", re.DOTALL | re.MULTILINE)
+REGION = re.compile(r"^(<!-- begin:(?P<name>[a-z0-9-]+) -->\n).*?^(<!-- end:(?P=name) -->)$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"^<!-- (begin|end):", re.MULTILINE)
 METRIC = "ndcg@10"
+ALPHA = 0.05
 ROLES = ("teacher", "student_alone", "distilled_student")
 
 ENGLISH = {
@@ -121,14 +122,26 @@ def leaderboard_table(name: str) -> Renderer:
             return f"{words['none']}\n"
         lines = []
         for width, found in result["detail"].items():
-            rows = [Row.model_validate(row).cells() for row in found["leaderboard"]]
-            best = f"Best on validation: `{found['best_on_validation']}`."
+            rows = [Row.model_validate(row) for row in found["leaderboard"]]
+            best = f"Best on validation: `{found['best_on_validation']}`. {_against_soft_labels(rows)}"
             title = _title(found, width)
             lines += [f"![{title}]({PICTURES}/{_picture_name(name, width)})", ""]
-            lines += [f"{title}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS)), *map(_row, rows), "", best, ""]
+            lines += [f"{title}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
+            lines += [*(_row(row.cells()) for row in rows), "", best, ""]
         return "\n".join([*lines, *_measured(result, words)]) + "\n"
 
     return table
+
+
+def _against_soft_labels(rows: Sequence[Row]) -> str:
+    """Which methods are shown to be better than plain soft labels, and which worse."""
+    tested = [row for row in rows if row.role == "distilled_student" and row.over_soft_labels is not None]
+    sure = [row for row in tested if (row.p_over_soft_labels or 0.0) < ALPHA]
+    signs = {row.arm: (row.over_soft_labels or 0.0) > 0 for row in sure}
+    better, worse = (", ".join(f"`{arm}`" for arm, up in signs.items() if up == way) or "none" for way in (True, False))
+    if not tested:
+        return "No other method was measured."
+    return f"Shown to be better than plain soft labels (p < {ALPHA}, corrected): {better}; shown to be worse: {worse}."
 
 
 def pictures(results: Mapping[str, Result]) -> dict[str, str]:
@@ -154,7 +167,7 @@ def _picture_name(name: str, width: str) -> str:
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
     "methods": methods_table,
-    "methods-citeulike": leaderboard_table("citeulike"),
+    **{f"methods-{name}": leaderboard_table(name) for name in ("citeulike", "ml-1m", "beauty", "toys")},
     "training": training_table,
     "evaluation": figures_table("evaluation"),
     "scale": figures_table("scale"),

@@ -89,3 +89,17 @@ def test_the_docs_hold_every_row() -> None:
     assert "| rrd | 0.3000 | +0.0200 |" in table
     assert "| shuffled teacher |" in table
     assert "Best on validation: `rrd`." in table
+
+
+def test_the_page_says_what_is_shown_beside_plain_soft_labels() -> None:
+    """Prevents a better mean from being sold as a better method."""
+    found = {"width 20": detail_of(_report())}
+    about = {"command": "c", "commit": "abc", "date": "2026-01-02", "machine": "two cores", "figures": {}}
+    text = "<!-- begin:methods-citeulike -->\n<!-- end:methods-citeulike -->\n"
+    lines = updated(text, {"methods_citeulike": {**about, "detail": found}}, ENGLISH).splitlines()
+    assert "![log, student of width 20: NDCG@10 on test](pictures/citeulike-width-20.svg)" in lines
+    said = next(line for line in lines if line.startswith("Best on validation"))
+    assert said == (
+        "Best on validation: `rrd`. Shown to be better than plain soft labels (p < 0.05, corrected): `rrd`; "
+        "shown to be worse: none."
+    )
