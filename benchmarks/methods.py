@@ -44,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = ROOT / "runs" / "methods" / chosen.name
     trials = RESULTS / "methods" / f"{chosen.name}.json"
     restore(trials, out)
-    with Display() as display:
-        keeping = Keeping(display, out, trials)
-        reports = bench_methods(recipe, out, methods, trials=chosen.trials, widths=widths, progress=keeping)
-    keep(out, trials)
+    try:
+        with Display() as display:
+            keeping = Keeping(display, out, trials)
+            reports = bench_methods(recipe, out, methods, trials=chosen.trials, widths=widths, progress=keeping)
+    finally:
+        keep(out, trials)
     given = {name: getattr(chosen, name) for name in ("methods", "widths", "trials", "seeds")}
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     command = f"python -m benchmarks.methods {chosen.name}{options}"

@@ -21,13 +21,14 @@ COMPLETE = (optuna.trial.TrialState.COMPLETE,)
 
 
 def restore(file: Path, out: Path) -> None:
-    """Put the trials of `file` into out/tuning.db, where they aren't there already."""
+    """Put the trials of `file` into out/tuning.db; a study that has some there already is left as it is."""
     if not file.exists():
         return
     out.mkdir(parents=True, exist_ok=True)
+    storage = _storage(out)
     for name, trials in json.loads(file.read_bytes()).items():
-        study = optuna.create_study(storage=_storage(out), study_name=name, direction="maximize", load_if_exists=True)
-        for trial in trials[len(study.get_trials(states=COMPLETE)) :]:
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        for trial in [] if study.get_trials(states=COMPLETE) else trials:
             distributions = {key: json_to_distribution(text) for key, text in trial["distributions"].items()}
             study.add_trial(
                 optuna.trial.create_trial(params=trial["params"], distributions=distributions, value=trial["value"])
@@ -38,9 +39,9 @@ def keep(out: Path, file: Path) -> None:
     """Write the finished trials of out/tuning.db to `file`."""
     if not (out / "tuning.db").exists():
         return
-    studies = {}
-    for name in sorted(optuna.get_all_study_names(_storage(out))):
-        trials = optuna.load_study(storage=_storage(out), study_name=name).get_trials(states=COMPLETE)
+    storage, studies = _storage(out), {}
+    for name in sorted(optuna.get_all_study_names(storage)):
+        trials = optuna.load_study(storage=storage, study_name=name).get_trials(states=COMPLETE)
         if trials:
             studies[name] = [_content(trial) for trial in trials]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +55,12 @@ def _content(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return {"params": trial.params, "distributions": distributions, "value": trial.value}
 
 
-def _storage(out: Path) -> str:
-    return f"sqlite:///{(out / 'tuning.db').resolve()}"
+def _storage(out: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{(out / 'tuning.db').resolve()}")
 
 
 class Keeping:
-    """Passes on what happens, and keeps the trials after each stage."""
+    """Passes on what happens, and keeps the trials that are finished as each further one ends."""
 
     def __init__(self, progress: Progress, out: Path, file: Path) -> None:
         self.begin, self.step = progress.begin, progress.step
@@ -68,4 +69,5 @@ class Keeping:
     def end(self, stage: str, seconds: float) -> None:
         """A stage is done."""
         self._end(stage, seconds)
-        keep(self._out, self._file)
+        if " trial " in stage:
+            keep(self._out, self._file)

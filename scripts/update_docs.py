@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 
 from distilrec.distillation import METHODS
 from distilrec.report.leaderboard import COLUMNS, Row
-from distilrec.report.leaderboard_picture import leaderboard_picture
-from distilrec.report.numbers import count, interval, label, milliseconds, seconds, size
+from distilrec.report.leaderboard_picture import leaderboard_picture, leaderboard_title
+from distilrec.report.numbers import count, interval, milliseconds, seconds, size
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = re.compile(r"^(<!-- begin:(?P<name>[a-z0-9-]+) -->\n).*?^(<!-- end:(?P=name) -->)$", re.DOTALL | re.MULTILINE)
@@ -135,11 +135,11 @@ def leaderboard_table(name: str) -> Renderer:
 
 def _against_soft_labels(rows: Sequence[Row]) -> str:
     """Which methods are shown to be better than plain soft labels, and which worse."""
-    tested = [row for row in rows if row.role == "distilled_student" and row.over_soft_labels is not None]
-    sure = [row for row in tested if (row.p_over_soft_labels or 0.0) < ALPHA]
-    signs = {row.arm: (row.over_soft_labels or 0.0) > 0 for row in sure}
+    others = [row for row in rows if row.role == "distilled_student"]
+    tested = [(row.arm, row.over_soft_labels, row.p_over_soft_labels) for row in others]
+    signs = {arm: gain > 0 for arm, gain, p in tested if gain is not None and p is not None and p < ALPHA}
     better, worse = (", ".join(f"`{arm}`" for arm, up in signs.items() if up == way) or "none" for way in (True, False))
-    if not tested:
+    if len(others) < 2:
         return "No other method was measured."
     return f"Shown to be better than plain soft labels (p < {ALPHA}, corrected): {better}; shown to be worse: {worse}."
 
@@ -157,7 +157,7 @@ def pictures(results: Mapping[str, Result]) -> dict[str, str]:
 
 
 def _title(found: Mapping[str, Any], width: str) -> str:
-    return f"{found['data']['name']}, student of {width}: {label(found['metric'])} on test"
+    return leaderboard_title(found["data"]["name"], width, found["metric"])
 
 
 def _picture_name(name: str, width: str) -> str:
@@ -201,13 +201,16 @@ def main(root: Path, *, check: bool) -> list[str]:
             texts[path] = updated(path.read_text(encoding="utf-8"), results, words)
         except ValueError as error:
             raise ValueError(f"{path.relative_to(root)}: {error}") from error
+    stale = sorted(set((root / "docs" / PICTURES).glob("*.svg")) - texts.keys())
     differing = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in () if check else stale:
+        path.unlink()
     for path in () if check else differing:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(texts[path], encoding="utf-8")
         partial.replace(path)
-    return [str(path.relative_to(root)) for path in differing]
+    return [str(path.relative_to(root)) for path in [*differing, *stale]]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -17,10 +17,10 @@ __all__ = ["alone"]
 def alone(lock: Path, busy: DistilRecError) -> Iterator[None]:
     """Hold the lock file `lock`; raise `busy` where another process holds it.
 
-    The lock is the operating system's, and goes with the process that holds it.
+    The lock is the operating system's, and goes with the process that holds it. Who holds it may ask for it again.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(lock)
+    held = filelock.FileLock(lock, is_singleton=True)
     try:
         held.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distilrec.data import NAMED_SETS, DataConfig, Prepared
-from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual, check_pair
+from distilrec.distillation import METHODS, AnyJointMethod, DistillationConfig, Mutual, check_pair
 from distilrec.distillation.method import Supply
 from distilrec.errors import RecipeError
 from distilrec.metrics import Metric
@@ -19,7 +19,7 @@ from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
-__all__ = ["Auto", "Chosen", "Control", "Distilled", "Recipe", "read_recipe", "recipe_for", "write_recipe"]
+__all__ = ["Auto", "Chosen", "Control", "Recipe", "read_recipe", "recipe_for", "write_recipe"]
 
 Control: TypeAlias = Literal[
     "trained longer",
@@ -155,12 +155,12 @@ class Chosen(_Part):
 class Auto(_Part):
     """How a run chooses its distillation method: a small search on validation.
 
-    among: names of methods or of what is `compared`, beside the recipe's own distilled student; None takes a short list
-    of methods that did well in docs/benchmark.md, as far as record and student allow. trials: for each.
+    among: names of methods to try beside the recipe's own distilled student and what is `compared`; None takes a short
+    list, as far as record and student allow. trials: for each.
     """
 
     method: Literal["auto"] = "auto"
-    among: tuple[str, ...] | None = None
+    among: tuple[str, ...] | None = Field(None, min_length=1)
     trials: int = Field(2, ge=1)
 
 
@@ -223,10 +223,11 @@ class Recipe(_Part):
             raise ValueError(f"a {model.model} has no dropout; take it out of alone and distilled")
         for name, settings in {"distilled": self.distilled, **self.compared}.items():
             self._check_distilled(name, settings)
-        if "popularity teacher" in self.evaluation.controls:
-            lacking = self.lacking(self.distilled, self.record.without_vectors())
-            if lacking is not None:
-                raise ValueError(f"the control 'popularity teacher' has no vectors, and {lacking}; leave it out")
+        unfit = self.unfit(self.distilled)
+        if unfit is not None:
+            raise ValueError(unfit)
+        if self.method is not None:
+            self._check_auto(self.method)
         if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
             raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
         if self.record.hidden or self.record.kind == "factored":
@@ -241,6 +242,16 @@ class Recipe(_Part):
         if self.record.checkpoints and not self.record.members:
             raise ValueError("record.checkpoints are those of the members; they need record.members: true")
         return self
+
+    def _check_auto(self, auto: Auto) -> None:
+        if self.own_method in self.compared:
+            raise ValueError(
+                f"method: auto knows the distilled student as {self.own_method!r}; compare under other names"
+            )
+        for name in auto.among or ():
+            unfit = self.unfit(self.taught_by(name))
+            if unfit is not None:
+                raise ValueError(f"method.among: {unfit}")
 
     def _check_distilled(self, name: str, settings: Distilled) -> None:
         config, record = settings.distillation, self.record
@@ -275,6 +286,37 @@ class Recipe(_Part):
         found = [f"{min(strangers)!r} is weighed, and is no member of the teacher"] if strangers else []
         found += [lacking for method in methods if (lacking := method.lacking(supply)) is not None]
         return found[0] if found and settings.distillation.alpha else None
+
+    def unfit(self, settings: Distilled) -> str | None:
+        """Why the distilled student can't be trained with these settings; None if it can.
+
+        As `lacking`, and controls have its settings, too.
+        """
+        found = self.lacking(settings)
+        if found is None and "popularity teacher" in self.evaluation.controls:
+            lacking = self.lacking(settings, self.record.without_vectors())
+            if lacking is not None:
+                found = f"the control 'popularity teacher' has no vectors, and {lacking}; leave it out"
+        return found
+
+    @property
+    def own_method(self) -> str:
+        """What the distilled student learns by: `kl`, or several methods with a plus between them."""
+        return "+".join(method.name for method in self.distilled.distillation.methods)
+
+    def taught_by(self, name: str) -> Distilled:
+        """The distilled student's settings with another method: as it is compared, else its defaults with true labels.
+
+        Raises RecipeError on a name that isn't known.
+        """
+        if name == self.own_method:
+            return self.distilled
+        if name in self.compared:
+            return self.compared[name]
+        if name not in METHODS:
+            raise RecipeError(f"No method is called {name!r}; there are {', '.join(sorted(METHODS))}")
+        mixed = self.distilled.distillation.model_copy(update={"alpha": 0.5, "methods": (METHODS[name](),)})
+        return self.distilled.model_copy(update={"distillation": mixed})
 
     def with_student(self, **settings: Any) -> Recipe:
         """The same with a student of other settings: `precision`, or those of its model. Raises RecipeError."""

@@ -28,7 +28,9 @@ def test_trials_go_on_in_another_folder(tmp_path: Path) -> None:
     drawn.ask()  # under way, when the session ended
     keep(first, file)
     restore(file, second)
-    restore(file, second)
+    study(first).add_trial(optuna.trial.create_trial(value=0.75))
+    keep(first, tmp_path / "longer.json")
+    restore(tmp_path / "longer.json", second)  # has trials of that study already
     found = study(second).trials
     assert [trial.value for trial in found] == [0.25, 0.5]
     assert [trial.params for trial in found] == [trial.params for trial in drawn.trials[:2]]

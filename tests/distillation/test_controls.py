@@ -22,8 +22,9 @@ def test_shuffled_items_have_the_vectors_of_others(labels):
     """Methods that copy item vectors would else learn true ones from a control that is to know nothing."""
     store = labels(kind="factored")
     shuffled = ShuffledLabels(store, seed=0)
-    assert sorted(map(tuple, shuffled.item_vectors)) == sorted(map(tuple, store.item_vectors))
-    assert (shuffled.item_vectors != store.item_vectors).any(axis=1).mean() > 0.5
+    assert sorted(map(tuple, shuffled.item_features)) == sorted(map(tuple, store.item_vectors))
+    assert (shuffled.item_features != store.item_vectors).any(axis=1).mean() > 0.5
+    assert np.array_equal(shuffled.item_vectors, store.item_vectors)
     rows, items = np.array([0, 3]), np.array([[1, 2], [4, 0]])
     assert torch.equal(shuffled.scores(rows, items), store.scores(rows, items))
 

@@ -70,3 +70,11 @@ def test_the_loss_is_the_recall_that_the_teacher_expects_to_miss(scores):
     inside = p.gather(1, scores.topk(4).indices).sum(1)
     expected = (p.sum(1) - inside).mean()
     assert missed_recall(scores, p, EVERYTHING, 4, temperature=1e-5).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 3e3])
+def test_in_single_precision_with_ties_and_large_scores(offset):
+    """A threshold found to half the digits would let rows add up to anything."""
+    scores = torch.randn(64, 400, generator=torch.Generator().manual_seed(2)).round(decimals=1) * 5 + offset
+    soft = soft_top_k(scores, torch.ones(64, 400, dtype=torch.bool), 50, temperature=0.5)
+    torch.testing.assert_close(soft.sum(1), torch.full((64,), 50.0), atol=2e-3, rtol=0)

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from pydantic import ValidationError
 
 from distilrec.bundle import Bundle
 from distilrec.data import cycles
@@ -31,6 +30,7 @@ from distilrec.pipeline.plan import Plan
 from distilrec.recipe import Auto, Recipe, read_recipe, write_recipe
 from distilrec.report import Report, leaderboard, reservations
 
+FADING = {"method": "kl", "schedule": {"first": 1, "last": 0}}  # has no weight in the second epoch
 ARMS = ("student alone", "distilled student", "rrd+kl")
 
 
@@ -68,7 +68,7 @@ def content(source: Path) -> dict[str, Any]:
         "compared": {
             "rrd+kl": {
                 "training": training,
-                "distillation": {"methods": [{"method": "kl"}, {"method": "rrd", "pool": 5, "interesting": 3}]},
+                "distillation": {"methods": [FADING, {"method": "rrd", "pool": 5, "interesting": 3}]},
             }
         },
         "joint": {"training": training, "distillation": {"alpha": 0.5}},
@@ -151,6 +151,7 @@ def test_other_methods_stand_beside_soft_labels_and_the_student_alone(finished: 
     assert report.between("distilled student", "rrd+kl") is not None
     curve = next(curve for curve in report.curves if curve.arm == "rrd+kl")
     assert {"rrd", "distillation"} <= set(curve.losses)
+    assert curve.losses["distillation"][0] > curve.losses["distillation"][1] == 0
     rows = leaderboard(report)
     assert [row.role for row in rows[:4]] == ["teacher"] * 3 + ["student_alone"]
     assert len(rows) == len(report.arms)
@@ -283,28 +284,37 @@ def test_auto_takes_the_method_that_validates_best(source: Path, tmp_path: Path)
     settings["compared"] = {"rrd": settings["compared"]["rrd+kl"]}
     # What learns nothing can't be the best.
     settings["distilled"]["training"] = {**settings["distilled"]["training"], "learning_rate": 1e-9}
-    settings["method"] = {"method": "auto", "among": ["rrd"], "trials": 1}
+    # What is compared is tried, too, named or not; and trials of an earlier search aren't of this one.
+    settings["method"] = {"method": "auto", "among": ["rank_distil"], "trials": 1}
+    settings["record"] = {"k": 12, "tail": 3}
+    settings["tuned"] = {"distilled student": {"trials": 20, "validation": 0.5, "settings": {}}}
     settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
     recipe, counter = Recipe.model_validate(settings), Counter()
     found = choose(recipe, tmp_path, jobs=1, progress=counter)
     assert [name for name in counter.ended if "trial" in name] == [
-        "student alone trial 0", "distilled student trial 0", "rrd trial 0", "student alone trial 1"
+        "student alone trial 0", "distilled student trial 0", "rrd trial 0", "rank_distil trial 0",
+        "student alone trial 1", "student alone trial 2",
     ]  # fmt: skip
     assert found.method is None
-    assert list(found.tried) == ["rrd", "kl"]
-    assert found.tried["rrd"].validation > found.tried["kl"].validation
-    assert found.distilled.distillation.methods == recipe.compared["rrd"].distillation.methods
-    assert {arm: chosen.trials for arm, chosen in found.tuned.items()} == {"student alone": 2, "distilled student": 1}
+    assert set(found.tried) == {"rrd", "kl", "rank_distil"}
+    best = next(iter(found.tried))
+    assert found.tried[best].validation > found.tried["kl"].validation
+    assert found.distilled.distillation.methods == recipe.taught_by(best).distillation.methods
+    assert {chosen.trials for chosen in found.tried.values()} == {1}
+    assert found.tuned["student alone"].trials == 3
     assert dict(explain(recipe, tmp_path))["teacher"] == "done"
     counter.ended.clear()
     report = run(recipe, tmp_path, jobs=1, progress=counter)
     assert not [name for name in counter.ended if "trial" in name]
     assert read_recipe(tmp_path / "recipe.yaml") == found
-    assert [row.arm for row in report.tried] == ["rrd", "kl"]
-    assert "chosen among 2, with one trial each: rrd, since" in reservations(report)[-1]
+    assert [row.arm for row in report.tried] == list(found.tried)
+    assert f"chosen among 3, with one trial each: {best}, since" in reservations(report)[-1]
+    assert report.arm("distilled_student").method == found.own_method
     assert "Methods that were tried" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(RecipeError, match="method: auto begins anew"):
-        choose(recipe.model_copy(update={"since": "runs/monday"}), tmp_path, progress=counter)
+    later = recipe.model_copy(update={"since": "runs/monday"})
+    for refused in (lambda: choose(later, tmp_path, progress=counter), lambda: explain(later, tmp_path)):
+        with pytest.raises(RecipeError, match="method: auto begins anew"):
+            refused()
 
 
 def test_auto_needs_no_more_than_its_name(source: Path, tmp_path: Path) -> None:
@@ -317,8 +327,14 @@ def test_auto_needs_no_more_than_its_name(source: Path, tmp_path: Path) -> None:
     found = choose(recipe.model_copy(update={"method": Auto(trials=1)}), tmp_path, jobs=1, progress=Counter())
     assert "kl" in found.tried
     assert "unkd" not in found.tried  # needs scores, and lists were recorded
-    with pytest.raises(ValidationError, match="method"):
-        Recipe.model_validate({**settings, "method": "rrd"})
+    for method, message in (
+        ("rrd", "method"),
+        ({"method": "auto", "among": []}, "at least 1 item"),
+        ({"method": "auto", "among": ["rdd"]}, "No method is called 'rdd'"),
+        ({"method": "auto", "among": ["unkd"]}, "'unkd' needs the teacher's score of any item"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Recipe.model_validate({**settings, "method": method})
 
 
 def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None:

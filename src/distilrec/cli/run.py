@@ -143,7 +143,8 @@ def tune(
     """Search the settings of the student alone and of each way to distil it, with the same number of trials for all.
 
     Only validation quality counts. Trials are kept in OUT/tuning.db, and an interrupted search goes on. The recipe with
-    the chosen settings is written to OUT/tuned.yaml; look at it and put it in the place of yours.
+    the chosen settings is written to OUT/tuned.yaml; look at it and put it in the place of yours. `method: auto` is
+    settled first, by a search of its own.
     """
     require("optuna", "train", "distilrec tune")
     from distilrec.pipeline import choose

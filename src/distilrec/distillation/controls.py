@@ -19,7 +19,7 @@ __all__ = ["HardPositives", "ShuffledLabels"]
 class ShuffledLabels(SoftLabels):
     """The same soft labels, each given to another query: keeps what they say in general, and nothing else.
 
-    Vectors of items are given to other items, too, else methods that copy them would learn what is true of each.
+    What an item is like is told of another item, too, else methods that copy vectors would learn what is true of each.
     Scores stay those of the items, for another query, as lists do.
     """
 
@@ -29,9 +29,9 @@ class ShuffledLabels(SoftLabels):
         self._items = generator(seed, "shuffled items").permutation(labels.manifest.n_items)
 
     @cached_property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32: of another item."""
-        return super().item_vectors[self._items]
+    def item_features(self) -> NDArray[np.float32]:
+        """(N, D) float32: those of another item."""
+        return self.item_vectors[self._items]
 
     def rows(self, query_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """The row of another query."""

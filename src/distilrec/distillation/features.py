@@ -33,7 +33,7 @@ def query_vectors(step: Step) -> Vectors:
 
 def item_vectors(step: Step, items: Tensor) -> Vectors:
     """Vectors of items (I,) int64 that the teacher knows. Needs "item_vectors"."""
-    teacher = step.labels.item_vectors[items.cpu().numpy()]
+    teacher = step.labels.item_features[items.cpu().numpy()]
     return Vectors(look_up(step.item_vectors, items), step.student.tensor(teacher), None)
 
 

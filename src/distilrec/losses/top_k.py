@@ -14,7 +14,7 @@ MOST_STEPS = 40
 
 
 def soft_top_k(scores: Tensor, mask: Tensor, k: int, *, temperature: float = 1.0) -> Tensor:
-    """(B, C), in [0, 1]: how far each candidate is among its row's k best; rows add up to k.
+    """(B, C), in [0, 1]: how far each candidate is among its row's k best; rows add up to k, but for rounding.
 
     sigmoid((score - threshold) / temperature), the row's threshold being the one at which they add up to k. Rows with
     at most k candidates are 1 throughout. A constant added to a row changes nothing, and the gradients of a row's sum
@@ -38,7 +38,9 @@ def soft_top_k(scores: Tensor, mask: Tensor, k: int, *, temperature: float = 1.0
         raise ValueError(f"{where}: expected k of at least 1, given {k}")
     if scores.shape[1] == 0:
         return scores
-    filled = scores.masked_fill(~mask, 0.0) / temperature
+    # From the row's best, so that large scores lose no digits.
+    best = scores.detach().masked_fill(~mask, -torch.inf).amax(1, keepdim=True).nan_to_num(neginf=0.0)
+    filled = (scores - best).masked_fill(~mask, 0.0) / temperature
     chosen = mask.sum(1, keepdim=True) > k
     threshold = _threshold(filled.detach(), mask, k)
     soft = torch.sigmoid(filled.detach() - threshold)
@@ -95,10 +97,11 @@ def _threshold(scores: Tensor, mask: Tensor, k: int) -> Tensor:
     for _ in range(MOST_STEPS):
         soft = torch.sigmoid(scores - place).masked_fill(~mask, 0.0)
         excess = soft.sum(1, keepdim=True) - k
-        if bool((excess.abs() < tolerance)[mask.sum(1, keepdim=True) > k].all()):
-            break
+        near = bool((excess.abs() < tolerance)[mask.sum(1, keepdim=True) > k].all())
         low, high = torch.where(excess > 0, place, low), torch.where(excess < 0, place, high)
         slope = (soft * (1 - soft)).sum(1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
         newton = place + excess / slope
-        place = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        place = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+        if near:  # so near, the step just taken squares what was left
+            break
     return place

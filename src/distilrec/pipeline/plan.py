@@ -128,7 +128,7 @@ class Plan:
         recipe = self.recipe
         teacher = Arm(TEACHER, "teacher", self._teacher_method(), (recipe.seed,), (self.teacher,), None)
         alone = self._arm(ALONE, "student_alone", None, recipe.alone)
-        distilled = self._arm(DISTILLED, "distilled_student", "soft labels", recipe.distilled, labels=self.labels)
+        distilled = self._arm(DISTILLED, "distilled_student", self._own_method, recipe.distilled, labels=self.labels)
         members = [
             Arm(member.member.name, "teacher", "member of the teacher", (recipe.seed,), (member,), None)
             for member in self.members
@@ -167,6 +167,11 @@ class Plan:
     def reads_histories(self) -> bool:
         """Whether the student does. If not, it answers from the end of training, and so does what it is compared to."""
         return reads_histories(self.recipe.student.model)
+
+    @property
+    def _own_method(self) -> str:
+        own = self.recipe.own_method
+        return "soft labels" if own == "kl" else own
 
     def _teacher_method(self) -> str | None:
         names = [member.name for member in self.recipe.teacher]
@@ -228,7 +233,7 @@ class Plan:
         distilled = self._arm(
             f"{DISTILLED}, width {width}",
             "control",
-            "soft labels",
+            self._own_method,
             recipe.distilled,
             labels=self.labels,
             student=student,

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from distilrec.data import Prepared
-from distilrec.errors import DataError
+from distilrec.errors import DataError, RecipeError
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.refresh import RefreshPlan
@@ -14,11 +14,12 @@ from distilrec.pipeline.stages import STAGES, Store
 from distilrec.pipeline.task import Context
 from distilrec.recipe import Recipe
 
-__all__ = ["plan_of"]
+__all__ = ["check_since", "plan_of"]
 
 
 def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
     """Load the data and plan the run."""
+    check_since(recipe)
     (out / STAGES).mkdir(parents=True, exist_ok=True)
     since = None if recipe.since is None else Path(recipe.since)
     context = Context(Store(out), recipe.data, since)
@@ -30,6 +31,15 @@ def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
             )
     fingerprint = _fingerprint(context.prepared)
     return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
+
+
+def check_since(recipe: Recipe) -> None:
+    """Raise RecipeError where a run that goes on from an earlier one is to choose its method anew."""
+    if recipe.since is not None and recipe.method is not None:
+        raise RecipeError(
+            "method: auto begins anew, and a run with since goes on with earlier students; "
+            f"take the recipe with their method, {recipe.since}/recipe.yaml, as it stands there"
+        )
 
 
 def _fingerprint(prepared: Prepared) -> str:

@@ -284,14 +284,15 @@ class _Maker:
         ]
 
     def curve(self, arm: Arm, seed: int, epochs: list[dict[str, Any]]) -> dict[str, Any]:
-        parts = [name for name in epochs[0]["losses"] if name != "loss"]
+        # A term without weight in an epoch, by its schedule, isn't computed there.
+        parts = list(dict.fromkeys(name for epoch in epochs for name in epoch["losses"] if name != "loss"))
         return {
             "arm": arm.name,
             "seed": seed,
             "epochs": [epoch["epoch"] for epoch in epochs],
             "loss": [epoch["losses"]["loss"] for epoch in epochs],
             "validation": [epoch["validation"] for epoch in epochs],
-            "losses": {name: [epoch["losses"][name] for epoch in epochs] for name in parts},
+            "losses": {name: [epoch["losses"].get(name, 0.0) for epoch in epochs] for name in parts},
         }
 
     def examples(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
-from distilrec.pipeline.stages import STAGES
+from distilrec.pipeline.stages import STAGES, Store
 from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
@@ -31,20 +31,21 @@ def run(
     An interrupted run goes on where it stopped; a changed recipe re-runs what depends on the change. With
     `method: auto` the method is chosen first, and recipe.yaml holds the choice.
     """
-    recipe = choose(recipe, out, jobs=jobs, progress=progress)
-    context, plan = plan_of(recipe, out)
-    results = results or out
-    results.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, results / "recipe.yaml")
-    run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
-    report = make_report(plan, context)
-    write(report, results)
-    student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
-    Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
-        results / "bundle", precision=recipe.student.precision
-    )
-    _leave_for_later(plan, context)
-    return report
+    with Store(out).alone():
+        recipe = choose(recipe, out, jobs=jobs, progress=progress)
+        context, plan = plan_of(recipe, out)
+        results = results or out
+        results.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, results / "recipe.yaml")
+        run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
+        report = make_report(plan, context)
+        write(report, results)
+        student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
+        Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
+            results / "bundle", precision=recipe.student.precision
+        )
+        _leave_for_later(plan, context)
+        return report
 
 
 def run_part(

@@ -15,8 +15,7 @@ from dataclasses import replace
 from multiprocessing.managers import SyncManager
 from typing import Protocol
 
-from distilrec.errors import ArtefactError, DistilRecError
-from distilrec.locking import alone
+from distilrec.errors import DistilRecError
 from distilrec.pipeline.task import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks"]
@@ -51,16 +50,14 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
     stays finished when a task fails or the process is killed. Raises ArtefactError where another process runs tasks in
     the same folder.
     """
-    folder = context.store.run
-    busy = ArtefactError(f"{folder}: another run is under way there; wait until it has finished, or name another --out")
-    with alone(folder / ".lock", busy):
-        _run(tasks, context, jobs or available_cores(), progress)
-
-
-def _run(tasks: Sequence[Task], context: Context, jobs: int, progress: Progress) -> None:
     waiting = [task for task in tasks if not context.store.done(task.stage)]
     progress.begin(len(waiting), len(tasks) - len(waiting))
-    run_at_all = {task.stage.key for task in tasks}
+    if waiting:
+        with context.store.alone():
+            _run(waiting, {task.stage.key for task in tasks}, context, jobs or available_cores(), progress)
+
+
+def _run(waiting: list[Task], run_at_all: set[str], context: Context, jobs: int, progress: Progress) -> None:
     finished = run_at_all - {task.stage.key for task in waiting}
     started: dict[str, float] = {}
     spawn = multiprocessing.get_context("spawn")

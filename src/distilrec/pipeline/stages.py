@@ -6,10 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from distilrec.errors import ArtefactError
+from distilrec.locking import alone
 
 __all__ = ["STAGES", "Stage", "Store"]
 
@@ -41,6 +45,11 @@ class Store:
     """The stages of a run, on disk."""
 
     run: Path
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from running stages here, whatever is done meanwhile; ArtefactError where one does."""
+        busy = f"{self.run}: another run is under way there; wait until it has finished, or name another --out"
+        return alone(self.run / ".lock", ArtefactError(busy))
 
     def folder(self, stage: Stage) -> Path:
         """Where the stage's files are; made if missing."""

@@ -12,6 +12,7 @@ from distilrec.distillation import KL, Method
 from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
+from distilrec.pipeline.stages import Store
 from distilrec.pipeline.tasks import TrainStudent
 from distilrec.recipe import Alone, Chosen, Distilled, Recipe
 from distilrec.rng import child_seed
@@ -43,27 +44,28 @@ def tune(
     kept in `out`/tuning.db and count when the search goes on; the search is Optuna's TPE, seeded.
     alone: trials of the student alone, where several ways to distil compete and only one is kept; else `trials`.
     """
-    context, plan = plan_of(recipe, out)
-    run_tasks([*plan.members, plan.teacher, *plan.recordings], context, jobs=jobs, progress=progress)
-    studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED, *recipe.compared)}
-    done = {arm: _finished(study) for arm, study in studies.items()}
-    wanted = {arm: (alone or trials) if arm == ALONE else trials for arm in studies}
-    progress.begin(sum(max(0, wanted[arm] - count) for arm, count in done.items()), sum(done.values()))
-    for number in range(min(done.values()), max(wanted.values())):
-        asked = {arm: study.ask() for arm, study in studies.items() if done[arm] <= number < wanted[arm]}
-        tasks = {arm: _task(plan, arm, trial, number) for arm, trial in asked.items()}
-        run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
-        for arm, task in tasks.items():
-            curve = context.store.result(task.stage)["curve"]
-            studies[arm].tell(asked[arm], max((epoch["validation"] or 0.0 for epoch in curve), default=0.0))
-    chosen = {}
-    for arm, study in studies.items():
-        # Of a longer search, only as many trials as were asked for; and those count that the recipe had before.
-        first = [trial for trial in study.trials if trial.state == COMPLETE][: wanted[arm]]
-        best = max(first, key=lambda trial: trial.value or 0.0)
-        spent = len(first) + (recipe.tuned[arm].trials if arm in recipe.tuned else 0)
-        chosen[arm] = Chosen(trials=spent, validation=float(best.value or 0.0), settings=dict(best.params))
-    return _with_settings(recipe, chosen)
+    with Store(out).alone():
+        context, plan = plan_of(recipe, out)
+        run_tasks([*plan.members, plan.teacher, *plan.recordings], context, jobs=jobs, progress=progress)
+        studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED, *recipe.compared)}
+        done = {arm: _finished(study) for arm, study in studies.items()}
+        wanted = {arm: (alone or trials) if arm == ALONE else trials for arm in studies}
+        progress.begin(sum(max(0, wanted[arm] - count) for arm, count in done.items()), sum(done.values()))
+        for number in range(min(done.values()), max(wanted.values())):
+            asked = {arm: study.ask() for arm, study in studies.items() if done[arm] <= number < wanted[arm]}
+            tasks = {arm: _task(plan, arm, trial, number) for arm, trial in asked.items()}
+            run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
+            for arm, task in tasks.items():
+                curve = context.store.result(task.stage)["curve"]
+                studies[arm].tell(asked[arm], max((epoch["validation"] or 0.0 for epoch in curve), default=0.0))
+        chosen = {}
+        for arm, study in studies.items():
+            # Of a longer search, only as many trials as were asked for; and those count that the recipe had before.
+            first = [trial for trial in study.trials if trial.state == COMPLETE][: wanted[arm]]
+            best = max(first, key=lambda trial: trial.value or 0.0)
+            spent = len(first) + (recipe.tuned[arm].trials if arm in recipe.tuned else 0)
+            chosen[arm] = Chosen(trials=spent, validation=float(best.value or 0.0), settings=dict(best.params))
+        return _with_settings(recipe, chosen)
 
 
 def _finished(study: optuna.Study) -> int:

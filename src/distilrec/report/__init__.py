@@ -2,7 +2,7 @@
 
 from distilrec.report.html import render, write
 from distilrec.report.leaderboard import leaderboard
-from distilrec.report.leaderboard_picture import leaderboard_picture
+from distilrec.report.leaderboard_picture import leaderboard_picture, leaderboard_title
 from distilrec.report.schema import Report, json_schema
 from distilrec.report.verdict import reservations, verdict
 
@@ -11,6 +11,7 @@ __all__ = [
     "json_schema",
     "leaderboard",
     "leaderboard_picture",
+    "leaderboard_title",
     "render",
     "reservations",
     "verdict",

@@ -20,7 +20,7 @@ from distilrec.report.verdict import reservations, verdict
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["environment", "render", "write"]
+__all__ = ["environment", "render", "write", "write_text"]
 
 ROLE_NAMES = {
     "teacher": "teacher",
@@ -65,10 +65,11 @@ def write(report: Report, folder: str | os.PathLike[str]) -> None:
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
-        _replace(place / name, text)
+        write_text(place / name, text)
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there in full or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -89,13 +90,13 @@ def environment() -> jinja2.Environment:
     require("jinja2", "train", "the HTML report")
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(numbers, name) for name in numbers.__all__}
-    environment.filters["together"] = _together
-    return environment
+    made.filters |= {name: getattr(numbers, name) for name in numbers.__all__}
+    made.filters["together"] = _together
+    return made

@@ -141,12 +141,11 @@ def _choice(report: Report) -> str | None:
     if not report.tried:
         return None
     best, *others = report.tried
-    quality = [number(row.validation or 0.0) for row in report.tried]
-    why = f"it had the best {label(report.validation_metric)} on validation, {quality[0]}"
     if not others:
-        return f"The method is {best.arm}: no other fits the recipe."
+        return f"The method is {best.arm}: nothing else was tried."
+    found, following = (number(row.validation or 0.0) for row in (best, others[0]))
     trials = "one trial" if best.trials == 1 else f"{best.trials} trials"
     return (
-        f"The method was chosen among {len(report.tried)}, with {trials} each: {best.arm}, since {why}; "
-        f"{others[0].arm} came next with {quality[1]}."
+        f"The method was chosen among {len(report.tried)}, with {trials} each: {best.arm}, since it had the best "
+        f"{label(report.validation_metric)} on validation, {found}; {others[0].arm} came next with {following}."
     )

@@ -118,8 +118,7 @@ class SoftLabels:
         groups = self._shards.groups(rows)
         if self.manifest.kind == "factored":
             hidden = self._shards.gather("hidden", len(rows), groups).astype(np.float32)
-            vectors = self._shards.item_array("item_vectors")
-            scores = np.einsum("bd,bcd->bc", hidden, vectors[items]) + self.item_bias[items]
+            scores = np.einsum("bd,bcd->bc", hidden, self.item_vectors[items]) + self.item_bias[items]
             return torch.from_numpy(scores)
         names = self._shards.columns.keys() & {"score_max", "score_scale"}
         column = {name: self._shards.gather(name, len(rows), groups) for name in names}
@@ -133,6 +132,11 @@ class SoftLabels:
         """(N, D) float32, for kind `factored`: score = hidden @ item_vectors.T + item_bias."""
         self._need(("factored",), "item vectors")
         return self._shards.item_array("item_vectors")
+
+    @property
+    def item_features(self) -> NDArray[np.float32]:
+        """(N, D) float32: `item_vectors`, for a student to become like them."""
+        return self.item_vectors
 
     @property
     def item_bias(self) -> NDArray[np.float32]:

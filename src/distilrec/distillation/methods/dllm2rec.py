@@ -64,7 +64,7 @@ class _Term(Term):
         self.method = method
         self.projection: nn.Module | None = None
         if method.embedding:
-            width = setting.labels.item_vectors.shape[1]
+            width = setting.labels.item_features.shape[1]
             self.projection = setting.module("dllm2rec", nn.Linear, width, setting.student.width)
 
     def forward(self, step: Step) -> Tensor:
@@ -85,7 +85,7 @@ class _Term(Term):
     def _alignment(self, step: Step) -> Tensor:
         assert self.projection is not None
         own = step.item_vectors[step.items]
-        theirs = torch.from_numpy(step.labels.item_vectors[step.items.cpu().numpy()]).to(own.device)
+        theirs = torch.from_numpy(step.labels.item_features[step.items.cpu().numpy()]).to(own.device)
         square: Tensor = 0.5 * (own - self.projection(theirs)).square()
         return square.mean() if len(own) else square.sum()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilrec.data import Interactions
@@ -23,9 +23,10 @@ class ExpectedRecall(Method):
     the item is among the student's k best: sigmoid((s - threshold) / softness), which adds up to k over the student's
     best `pool` and the teacher's list. Nothing is asked of the order within the k, nor of items far from the
     threshold, so a student that can't have all of the teacher's distribution keeps what will be seen. For the same
-    reason it can't begin alone: with `kl` beside it, at a tenth of its weight or so, it can.
+    reason it can't begin alone: it needs true labels or `kl` beside it, `kl` at a tenth of its weight or so.
 
-    At each step all items are scored, without gradients, and the best `pool` are found, as in `rce_kd`.
+    At each step all items are scored, without gradients, and the best `pool`, more than k, are found, as in `rce_kd`;
+    a store of kind `full` lists them all.
 
     Source: this project; `distilrec.losses.top_k.missed_recall`. docs/experiments.md, 2026-11-26, says what it gives.
     """
@@ -37,6 +38,14 @@ class ExpectedRecall(Method):
     k: int = Field(default=50, ge=1)
     pool: int = Field(default=200, ge=1)
     softness: float = Field(default=0.5, gt=0)
+
+    @model_validator(mode="after")
+    def _there_is_a_choice(self) -> Self:
+        if self.pool <= self.k:
+            raise ValueError(
+                f"expected_recall: {self.k} of a pool of {self.pool} is no choice; make pool larger than k"
+            )
+        return self
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""
@@ -52,9 +61,11 @@ class _Term(Term):
         method, soft = self.method, step.soft
         temperature = step.labels.temperature
         p = (soft.scores / temperature - soft.log_sum_exp_at(temperature).unsqueeze(1)).exp().masked_fill(~soft.mask, 0)
-        best, best_mask = best_items(step, self.log, max(method.pool, method.k))
-        # What is on the list already isn't a candidate twice.
-        mask = torch.cat([soft.mask, best_mask & ~among(best, soft.items, soft.mask)], dim=1)
-        items = torch.cat([soft.items, best], dim=1)
-        p = torch.cat([p, p.new_zeros(best.shape)], dim=1)
+        items, mask = soft.items, soft.mask
+        if soft.ranked:
+            best, best_mask = best_items(step, self.log, method.pool)
+            # What is on the list already isn't a candidate twice.
+            mask = torch.cat([mask, best_mask & ~among(best, items, mask)], dim=1)
+            items = torch.cat([items, best], dim=1)
+            p = torch.cat([p, p.new_zeros(best.shape)], dim=1)
         return missed_recall(step.scores(items), p, mask, method.k, temperature=method.softness)
