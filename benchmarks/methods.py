@@ -92,6 +92,7 @@ def figures_of_one(report: Report) -> dict[str, float]:
 def detail_of(report: Report) -> dict[str, Any]:
     """The leaderboard, and how each arm was tuned."""
     return {
+        "name": report.recipe.get("name", report.data.name),
         "data": report.data.model_dump(mode="json"),
         "metric": report.metric,
         "leaderboard": [row.model_dump() for row in leaderboard(report)],

@@ -157,7 +157,7 @@ def pictures(results: Mapping[str, Result]) -> dict[str, str]:
 
 
 def _title(found: Mapping[str, Any], width: str) -> str:
-    return leaderboard_title(found["data"]["name"], width, found["metric"])
+    return leaderboard_title(found["name"], width, found["metric"])
 
 
 def _picture_name(name: str, width: str) -> str:

@@ -41,7 +41,7 @@ def bench_methods(
         tuned = tune(student, out, trials, jobs=jobs, progress=progress) if trials else student
         folder = out / f"width-{width}"
         report = reports[width] = run(tuned, out, results=folder, jobs=jobs, progress=progress)
-        title = leaderboard_title(report.data.name, f"width {width}", report.metric)
+        title = leaderboard_title(recipe.name, f"width {width}", report.metric)
         write_text(folder / "leaderboard.svg", leaderboard_picture(title, leaderboard(report)))
     return reports
 

@@ -52,9 +52,9 @@ class _Picture:
     top: float = TOP
 
 
-def leaderboard_title(data: str, student: str, metric: str) -> str:
+def leaderboard_title(name: str, student: str, metric: str) -> str:
     """Such as "citeulike, student of width 20: Recall@50 on test"."""
-    return f"{data}, student of {student}: {label(metric)} on test"
+    return f"{name}, student of {student}: {label(metric)} on test"
 
 
 def leaderboard_picture(title: str, rows: Sequence[Row]) -> str:
