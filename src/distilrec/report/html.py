@@ -85,6 +85,11 @@ def _together(text: str) -> str:
     return text
 
 
+def _breakable(name: str) -> str:
+    """Let the names of methods break where their parts meet; the break is a character without width."""
+    return name.replace("+", "+\u200b").replace("_", "_\u200b")
+
+
 def environment() -> jinja2.Environment:
     """Jinja2 for this folder's templates, which escapes all text. Raises MissingExtraError without it."""
     require("jinja2", "train", "the HTML report")
@@ -98,5 +103,5 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {name: getattr(numbers, name) for name in numbers.__all__}
-    made.filters["together"] = _together
+    made.filters |= {"together": _together, "breakable": _breakable}
     return made
