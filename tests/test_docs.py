@@ -38,6 +38,6 @@ def test_the_settings_of_the_guide_make_a_recipe() -> None:
     for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         content |= yaml.safe_load(block)
     recipe = Recipe.model_validate(content)
-    parts = {"data", "teacher", "record", "student", "alone", "distilled", "compared", "joint", "evaluation"}
+    parts = {"method", "data", "teacher", "record", "student", "alone", "distilled", "compared", "joint", "evaluation"}
     assert set(content) == parts
     assert recipe.distilled.distillation.temperature in recipe.record.temperatures
