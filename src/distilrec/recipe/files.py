@@ -1,0 +1,67 @@
+"""Recipes as YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from distilrec.data import NAMED_SETS
+from distilrec.errors import RecipeError
+from distilrec.recipe.schema import Recipe
+
+__all__ = ["read_recipe", "write_recipe"]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; a data file in it may be given relative to the recipe. Raises RecipeError naming the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe; `distilrec init FILE` writes one for your data") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with keys such as data, teacher, student")
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(key) for key in first["loc"]) or "the recipe"
+        raise RecipeError(f"{path}: {place}: {first['msg']} (given: {first['input']!r})") from error
+    return _with_paths(recipe, path.parent)
+
+
+def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """Make the paths of data files absolute; a file beside the recipe goes before one in the working folder."""
+
+    def found(path: str) -> str:
+        places = () if path in NAMED_SETS else (folder, Path())
+        files = [place / path for place in places if (place / path).exists()]
+        return str(files[0].resolve()) if files else path
+
+    data = recipe.data.model_copy(update={"source": found(recipe.data.source)})
+    if data.items is not None:
+        data = data.model_copy(update={"items": data.items.model_copy(update={"path": found(data.items.path)})})
+    return recipe.model_copy(update={"data": data})
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as YAML, without the settings that have their default."""
+    short = recipe.model_dump(mode="json", exclude_defaults=True)
+    content = _with_tags({"name": recipe.name, **short}, recipe.model_dump(mode="json"))
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    partial.replace(path)
+
+
+def _with_tags(short: Any, full: Any) -> Any:
+    """Put the keys back that say which model, split or method is meant: they are defaults of their own classes."""
+    if isinstance(short, dict):
+        tags = {key: full[key] for key in ("model", "kind", "method") if isinstance(full.get(key), str)}
+        return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
+    if isinstance(short, list):
+        return [_with_tags(*pair) for pair in zip(short, full, strict=True)]
+    return short

@@ -1,0 +1,160 @@
+"""The parts of a recipe, each a setting or several that belong together."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual
+from distilrec.metrics import Metric
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.ranking import AUC
+from distilrec.soft_labels import RecordConfig
+from distilrec.training import TrainingConfig
+
+__all__ = [
+    "Alone", "Auto", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record", "Student"
+]  # fmt: skip
+
+Control: TypeAlias = Literal[
+    "trained longer",
+    "recency-weighted",
+    "label smoothing",
+    "self-distilled",
+    "shuffled teacher",
+    "popularity teacher",
+    "top-10 as positives",
+    "truncated teacher",
+]
+
+
+class Part(BaseModel):
+    """Strict: a key that isn't known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Member(Part):
+    """One model of the teacher, and how it is trained."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    model: AnyModelConfig
+    supervision: Supervision = Supervision()
+    training: TrainingConfig = TrainingConfig()
+
+
+class Record(RecordConfig):
+    """What is recorded of the teacher, and for which queries.
+
+    queries: `prefixes`, each place of each training history, for students that read histories; `final`, the end of
+    each training history, for students with user vectors; `auto` chooses by the student. members: whether each member
+    of the teacher is recorded, too, for methods that learn from several. checkpoints: so many earlier states of each
+    member that is trained by steps, evenly spaced on the way to its best epoch, are recorded as well, for `hetcomp`.
+    """
+
+    queries: Literal["auto", "final", "prefixes"] = "auto"
+    members: bool = False
+    checkpoints: int = Field(0, ge=0, le=100)
+
+    def without_vectors(self) -> Record:
+        """The same of a model that has no vectors."""
+        return self.model_copy(update={"hidden": False, "kind": "full" if self.kind == "full" else "topk"})
+
+    def settings(self) -> RecordConfig:
+        """Of one recording."""
+        return RecordConfig(**self.model_dump(include=set(RecordConfig.model_fields)))
+
+
+class Student(Part):
+    """The small model, and the precision of its numbers when shipped."""
+
+    model: AnyModelConfig
+    precision: Precision = "float32"
+
+    @field_validator("model")
+    @classmethod
+    def _has_vectors(cls, model: AnyModelConfig) -> AnyModelConfig:
+        if not isinstance(model, VectorConfig):
+            raise ValueError(f"{model.model} can't be distilled into; choose a model with vectors")
+        return model
+
+
+class Alone(Part):
+    """How the student is trained without a teacher.
+
+    dropout: in the place of the student's own, since a student with soft labels needs less of it.
+    """
+
+    dropout: float | None = Field(None, ge=0, lt=1)
+    supervision: Supervision = Supervision()
+    training: TrainingConfig = TrainingConfig()
+
+
+class Distilled(Alone):
+    """How the student is trained with the teacher's soft labels."""
+
+    distillation: DistillationConfig = DistillationConfig()
+
+
+class Joint(Distilled):
+    """How the student is trained together with a teacher, each from the other as it stands; nothing is recorded.
+
+    teacher: the member whose model is trained anew beside the student; None takes the first with vectors. method: how
+    the two learn from each other, `mutual` or `bd`: by its name, or with settings of its own.
+    """
+
+    teacher: str | None = None
+    method: AnyJointMethod = Mutual()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, method: object) -> object:
+        return {"method": method} if isinstance(method, str) else method
+
+
+class Evaluation(Part):
+    """What is measured, and how often.
+
+    metrics: at least one NDCG; the first is the headline. seeds: students trained, alone and distilled. controls, and
+    control_seeds of each. widths: embedding sizes of further students, for the picture of quality against size.
+    recency_half_life: of the control that weighs recent interactions more.
+    """
+
+    metrics: tuple[str, ...] = ("ndcg@10", "recall@10", "mrr@10", "hit_rate@10", "precision@10", "f1@10",
+                                "map@10", "recall@50", "auc")  # fmt: skip
+    seeds: int = Field(5, ge=1)
+    controls: tuple[Control, ...] = ()
+    control_seeds: int = Field(1, ge=1)
+    widths: tuple[int, ...] = ()
+    recency_half_life: float = Field(20.0, gt=0)
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if not metrics:
+            raise ValueError("name at least one metric, the headline first")
+        for name in metrics:
+            if name != AUC:
+                Metric.parse(name)
+        return metrics
+
+
+class Chosen(Part):
+    """How an arm's settings were found: a note that tuning leaves in the recipe."""
+
+    trials: int
+    validation: float
+    settings: dict[str, float | int | str | None]
+
+
+class Auto(Part):
+    """How a run chooses its distillation method: a small search on validation.
+
+    among: names of methods to try beside the recipe's own distilled student and what is `compared`; None takes a short
+    list, as far as record and student allow. trials: for each.
+    """
+
+    method: Literal["auto"] = "auto"
+    among: tuple[str, ...] | None = Field(None, min_length=1)
+    trials: int = Field(2, ge=1)

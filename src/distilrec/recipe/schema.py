@@ -1,0 +1,197 @@
+"""The YAML of one run: strict and typed; a setting that isn't known is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self, TypeAlias
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from distilrec.data import DataConfig
+from distilrec.distillation import METHODS, check_pair
+from distilrec.distillation.method import Supply
+from distilrec.errors import RecipeError
+from distilrec.models import VectorConfig, has_vectors, reads_histories
+from distilrec.recipe.parts import Alone, Auto, Chosen, Distilled, Evaluation, Joint, Member, Part, Record, Student
+
+__all__ = ["Recipe"]
+
+ArmName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
+
+
+class Recipe(Part):
+    """All settings of a run.
+
+    method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
+    `distilled`. tried: what such a choice saw, best first.
+    compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
+    since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
+    are continued, and drift is reported; `data` is the whole log of today.
+    """
+
+    name: str = "run"
+    since: str | None = None
+    seed: int = 0
+    method: Auto | None = None
+    data: DataConfig
+    teacher: tuple[Member, ...] = Field(min_length=1)
+    record: Record = Record()
+    student: Student
+    alone: Alone = Alone()
+    distilled: Distilled = Distilled()
+    joint: Joint | None = None
+    compared: dict[ArmName, Distilled] = Field(default_factory=dict)
+    evaluation: Evaluation = Evaluation()
+    tuned: dict[str, Chosen] = Field(default_factory=dict)
+    tried: dict[str, Chosen] = Field(default_factory=dict)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _auto_by_name(cls, method: object) -> object:
+        return {"method": method} if isinstance(method, str) else method
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [member.name for member in self.teacher]
+        names += self.compared
+        if len(set(names)) < len(names) or "teacher" in names:
+            raise ValueError(
+                f"members of the teacher and what is compared need names of their own, and not 'teacher'; given {names}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        """Students are chosen and drawn side by side by their validation quality, so all must mean the same by it."""
+        measures = {part.training.metric for part in (self.alone, self.distilled, *self.compared.values())}
+        if len(measures) > 1:
+            raise ValueError(f"alone, distilled and compared need one training.metric; given {sorted(measures)}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        """What would fail only after hours of training is refused now."""
+        for width in self.evaluation.widths:
+            self.with_student(embedding_size=width)
+        model = self.student.model
+        if "dropout" not in type(model).model_fields and not (self.alone.dropout is self.distilled.dropout is None):
+            raise ValueError(f"a {model.model} has no dropout; take it out of alone and distilled")
+        for name, settings in {"distilled": self.distilled, **self.compared}.items():
+            self._check_distilled(name, settings)
+        unfit = self.unfit(self.distilled)
+        if unfit is not None:
+            raise ValueError(unfit)
+        if self.method is not None:
+            self._check_auto(self.method)
+        if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
+            raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
+        if self.record.hidden or self.record.kind == "factored":
+            lacks = [member.name for member in self.teacher if not has_vectors(member.model)]
+            if lacks or (len(self.teacher) > 1):
+                raise ValueError(
+                    "record.hidden and record.kind 'factored' need a teacher of one member that has vectors; "
+                    + (f"{lacks[0]} has none" if lacks else "an ensemble has none")
+                )
+        if "truncated teacher" in self.evaluation.controls and not any(has_vectors(m.model) for m in self.teacher):
+            raise ValueError("the control 'truncated teacher' needs a member with vectors; leave it out")
+        if self.record.checkpoints and not self.record.members:
+            raise ValueError("record.checkpoints are those of the members; they need record.members: true")
+        return self
+
+    def _check_auto(self, auto: Auto) -> None:
+        if self.own_method in self.compared:
+            raise ValueError(
+                f"method: auto knows the distilled student as {self.own_method!r}; compare under other names"
+            )
+        for name in auto.among or ():
+            unfit = self.unfit(self.taught_by(name))
+            if unfit is not None:
+                raise ValueError(f"method.among: {unfit}")
+
+    def _check_distilled(self, name: str, settings: Distilled) -> None:
+        config, record = settings.distillation, self.record
+        if config.temperature not in record.temperatures:
+            raise ValueError(f"{name}: record.temperatures {record.temperatures} lacks {config.temperature:g}")
+        if config.knowledge_weight and not record.hidden:
+            raise ValueError(f"{name}: distillation.knowledge_weight needs record.hidden: true")
+        lacking = self.lacking(settings)
+        if lacking is not None:
+            raise ValueError(f"{name}: {lacking}")
+
+    def lacking(self, settings: Distilled, record: Record | None = None) -> str | None:
+        """What the methods of these settings miss in the recording, the recipe's if none is given, and in the student.
+
+        None if nothing.
+        """
+        record, methods = record or self.record, settings.distillation.methods
+        longest = max(method.listed for method in methods)
+        supply = Supply(
+            kind=record.kind,
+            k=longest if record.kind == "full" else record.k,
+            others=record.tail > 0 and record.kind != "full",
+            temperature=1.0 in record.temperatures,
+            hidden=record.hidden or record.kind == "factored",
+            filter_seen=record.filter_seen,
+            members=record.members,
+            checkpoints=record.checkpoints > 0 and any(isinstance(m.model, VectorConfig) for m in self.teacher),
+            reads_histories=reads_histories(self.student.model),
+        )
+        strangers = {name for method in methods for name in getattr(method, "weights", {})}
+        strangers -= {member.name for member in self.teacher}
+        found = [f"{min(strangers)!r} is weighed, and is no member of the teacher"] if strangers else []
+        found += [lacking for method in methods if (lacking := method.lacking(supply)) is not None]
+        return found[0] if found and settings.distillation.alpha else None
+
+    def unfit(self, settings: Distilled) -> str | None:
+        """Why the distilled student can't be trained with these settings; None if it can.
+
+        As `lacking`, and controls have its settings, too.
+        """
+        found = self.lacking(settings)
+        if found is None and "popularity teacher" in self.evaluation.controls:
+            lacking = self.lacking(settings, self.record.without_vectors())
+            if lacking is not None:
+                found = f"the control 'popularity teacher' has no vectors, and {lacking}; leave it out"
+        return found
+
+    @property
+    def own_method(self) -> str:
+        """What the distilled student learns by: `kl`, or several methods with a plus between them."""
+        return "+".join(method.name for method in self.distilled.distillation.methods)
+
+    def taught_by(self, name: str) -> Distilled:
+        """The distilled student's settings with another method: as it is compared, else its defaults with true labels.
+
+        Raises RecipeError on a name that isn't known.
+        """
+        if name == self.own_method:
+            return self.distilled
+        if name in self.compared:
+            return self.compared[name]
+        if name not in METHODS:
+            raise RecipeError(f"No method is called {name!r}; there are {', '.join(sorted(METHODS))}")
+        mixed = self.distilled.distillation.model_copy(update={"alpha": 0.5, "methods": (METHODS[name](),)})
+        return self.distilled.model_copy(update={"distillation": mixed})
+
+    def with_student(self, **settings: Any) -> Recipe:
+        """The same with a student of other settings: `precision`, or those of its model. Raises RecipeError."""
+        student = self.student.model_dump()
+        of_student = {name: settings.pop(name) for name in ("precision",) if name in settings}
+        try:
+            changed = Student.model_validate({**student, **of_student, "model": {**student["model"], **settings}})
+        except ValidationError as error:
+            raise RecipeError(f"student.model with {settings}: {error.errors()[0]['msg']}") from error
+        return self.model_copy(update={"student": changed})
+
+    @model_validator(mode="after")
+    def _joint_is_possible(self) -> Self:
+        if self.joint is not None:
+            check_pair(self.joint_teacher(self.joint).model, self.student.model, self.joint.supervision)
+        return self
+
+    def joint_teacher(self, joint: Joint) -> Member:
+        """The member that `joint` means."""
+        fitting = {member.name: member for member in self.teacher if isinstance(member.model, VectorConfig)}
+        name = joint.teacher or next(iter(fitting), None)
+        if name not in fitting:
+            raise RecipeError(f"joint.teacher: {name!r} is no member with vectors; those are {list(fitting)}")
+        return fitting[name]
