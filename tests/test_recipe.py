@@ -46,7 +46,8 @@ def test_how_two_sides_learn_may_be_a_name() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("data: [", "not a YAML file"),
+        ("data: [\nname: x", "line 2: not a YAML file: expected ',' or ']'"),
+        (f"{JOINT}evaluation: {{metrics: [recall@10, ndgc@10]}}", "ndgc@10"),
         ("just a word", "a recipe is a mapping"),
         ("name: x", "data: Field required"),
         ("data: {source: a}\nteacher: []\nstudent: {model: {model: sasrec}}", "teacher: Tuple should have at least 1"),
@@ -84,6 +85,8 @@ def test_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"recipe\.yaml") as raised:
         read_recipe(tmp_path / "recipe.yaml")
     assert said in str(raised.value)
+    assert "Value error" not in str(raised.value)
+    assert len(str(raised.value)) < 400  # and not the whole recipe with it
 
 
 def test_a_data_file_may_lie_beside_its_recipe(tmp_path: Path) -> None:

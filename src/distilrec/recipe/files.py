@@ -21,6 +21,10 @@ def read_recipe(path: Path) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe; `distilrec init FILE` writes one for your data") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise RecipeError(f"{path}{line}: not a YAML file: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(content, dict):
@@ -28,10 +32,17 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(key) for key in first["loc"]) or "the recipe"
-        raise RecipeError(f"{path}: {place}: {first['msg']} (given: {first['input']!r})") from error
+        raise RecipeError(f"{path}: {_first_mistake(error)}") from error
     return _with_paths(recipe, path.parent)
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """Which key is wrong and why, with its value where that is a single one."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    place = ".".join(str(key) for key in first["loc"])
+    given = "" if isinstance(first["input"], dict | list | tuple) else f" (given: {first['input']!r})"
+    return f"{place}: {said}{given}" if place else f"{said}{given}"
 
 
 def _with_paths(recipe: Recipe, folder: Path) -> Recipe:

@@ -116,7 +116,7 @@ class Joint(Distilled):
 class Evaluation(Part):
     """What is measured, and how often.
 
-    metrics: at least one NDCG; the first is the headline. seeds: students trained, alone and distilled. controls, and
+    metrics: at least one; the first is the headline. seeds: students trained, alone and distilled. controls, and
     control_seeds of each. widths: embedding sizes of further students, for the picture of quality against size.
     recency_half_life: of the control that weighs recent interactions more.
     """
