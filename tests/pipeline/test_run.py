@@ -111,6 +111,8 @@ def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, li
     names = [arm.name for arm in report.arms]
     assert names[:3] == ["teacher", "student alone", "distilled student"]
     assert len(names) == 3 + 1 + 1 + 2 + 8
+    assert report.teacher_weights.keys() == {"encoder", "ease"}
+    assert max(report.teacher_weights.values()) > 0
     assert Report.from_json((out / "report.json").read_bytes()) == report
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     assert {point.role for point in report.pareto} == {"teacher", "student_alone", "distilled_student"}

@@ -217,6 +217,7 @@ def _drift() -> dict[str, Any]:
 def _open_parts() -> dict[str, Any]:
     settings = {"learning_rate": 0.00316227, "weight_decay": 1e-05, "batch_size": 256, "temperature": 2.0}
     return {
+        "teacher_weights": {"sasrec": 0.62, "ease": 0.38},
         "flops_per_query": {name: 6_281_728 if name == TEACHER else 45_456 for name in NDCG},
         "agreement": {
             DISTILLED: {"overlap@10": estimate(0.612, 0.01), "rank_correlation": estimate(0.732, 0.01)},

@@ -81,6 +81,7 @@ def test_every_part_is_on_the_page(example_report):
         assert arm.name in text
     for part in (
         "0.0931",
+        "sasrec 0.62, ease 0.38",
         "[0.0852, 0.1010]",
         "Time order",
         "batch_size",

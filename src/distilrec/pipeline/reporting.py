@@ -91,6 +91,7 @@ class _Maker:
             "metric": self.metric,
             "recipe": self.plan.recipe.model_dump(mode="json"),
             "data": self.data(),
+            "teacher_weights": self.teacher_weights(),
             "arms": [self.arm(arm) for arm in self.shown],
             "comparisons": comparisons,
             "gap_closed": {self.metric: (distilled - alone) / (teacher - alone) if significant else None},
@@ -123,6 +124,10 @@ class _Maker:
             "fingerprint": dataset.fingerprint,
             "notes": list(dataset.notes),
         }
+
+    def teacher_weights(self) -> dict[str, float]:
+        weights = self.context.store.result(self.plan.teacher.stage).get("weights", ())
+        return dict(zip((member.name for member in self.plan.recipe.teacher), weights, strict=False))
 
     def measurement(self, values: NDArray[np.float64]) -> dict[str, Any]:
         """values: (S, Q), or (S, 1) for what has one value per seed."""

@@ -295,6 +295,8 @@ class Report(_Part):
     recipe: dict[str, JsonValue]
     """The effective recipe."""
     data: Data
+    teacher_weights: dict[str, float] = {}
+    """By member: its weight in the ensemble, fitted on validation; empty for a teacher of one."""
     arms: list[Arm]
     comparisons: list[Comparison]
     gap_closed: dict[str, float | None]
