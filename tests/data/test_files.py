@@ -114,6 +114,7 @@ DAY = int(datetime(2024, 3, 31, tzinfo=UTC).timestamp()) * 10**6
         ("1709296200", 1709296200),
         ("1709296200.0", 1709296200),
         ("1709296200.25", 1709296200250000),
+        ("1709296200000000001", 1709296200000000001),
         ("2024-03-01 12:30:00", MICRO),
         ("2024-03-01T12:30:00Z", MICRO),
         ("2024-03-01T14:30:00+02:00", MICRO),
@@ -152,6 +153,7 @@ def test_labels_weights_and_parts(tmp_path):
 
 
 GOOD = b"u,i,r,t\n1,2,3,4\n"
+DATED = b"u,i,r,t\n1,2,3,2024-01-31\n"
 BAD_FILES = {
     "empty": (b"", "log.csv is empty"),
     "header only": (b"u,i,r,t\n", "has no rows"),
@@ -171,6 +173,14 @@ BAD_FILES = {
     "ambiguous dates": (b"u,i,r,t\n1,2,3,01/02/2024\n", "day and month can't be told apart"),
     "broken UTF-8": (GOOD + b"\xff\xfe,2,3,4\n", "log.csv, line 3 isn't UTF-8"),
     "broken header": (b"\xff\xfeu,i\n", "log.csv, line 1 isn't UTF-8"),
+    "bad date among good ones": (DATED + b"1,2,3,soon\n1,2,3,2024-01-31\n", "line 3: 'soon' in column 't'"),
+    "bad date first": (b"u,i,r,t\n1,2,3,soon\n" + DATED[8:] * 2, "line 2: 'soon' in column 't'"),
+    "another form of date": (
+        DATED + DATED[8:] * 2 + b"1,2,3,2024-01-31 10:00\n",
+        "line 5: '2024-01-31 10:00' in column 't'",
+    ),
+    "bad number first": (b"u,i,r,t\n1,2,3,N/A\n" + GOOD[8:] * 2, "line 2: 'N/A' in column 't'"),
+    "bad among ambiguous dates": (b"u,i,r,t\n1,2,3,soon\n" + b"1,2,3,01/02/2024\n" * 2, "dates like '01/02/2024'"),
     "open quote": (GOOD + b'1,"2,3,4\n' + GOOD[8:] * 9, r"log.csv, line 3 has a quote that isn't closed; close it"),
     "open quote before others": (b'u,i,r,t\n1,"a\nb",3,4\n1,"2,3,4\n1,"2",3,4\n', "line 4 has a quote"),
     "open quote in a long file": (GOOD + b'1,"2,3,4\n' + GOOD[8:] * 50_000, "line 3 has a quote"),
