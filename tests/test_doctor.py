@@ -83,10 +83,11 @@ def test_a_folder_that_cannot_be_written_is_missing(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_data_folder_that_is_not_there_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistyped DISTILREC_DATA is passed over silently elsewhere."""
+    """A mistyped DISTILREC_DATA would be made by the next fetch, beside the folder that was meant."""
     monkeypatch.setenv("DISTILREC_DATA", str(tmp_path / "mistyped"))
     assert found("DISTILREC_DATA").found is None
-    assert found("Data folder").found == str(tmp_path / "cache" / "distilrec")
+    assert found("Data folder").found == str(tmp_path / "mistyped")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_named_set_is_found_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

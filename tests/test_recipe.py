@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from distilrec.distillation import BD, Mutual
 from distilrec.errors import RecipeError
@@ -93,3 +94,33 @@ def test_a_data_file_may_lie_beside_its_recipe(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user,item\na,b\n", encoding="utf-8")
     write_recipe(Recipe.model_validate(CONTENT), tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml").data.source == str(tmp_path / "log.csv")
+
+
+def test_a_recipe_finds_its_files_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path relative to where the recipe was written would be another file elsewhere, or none."""
+    for name in ("log.csv", "own/items.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("user,item\na,b\n", encoding="utf-8")
+    (tmp_path / "own" / "today.csv").symlink_to(tmp_path / "log.csv")
+    monkeypatch.chdir(tmp_path)
+    for source, written in (
+        ("log.csv", str(tmp_path / "log.csv")),
+        ("own/today.csv", "today.csv"),
+        ("ml-100k", "ml-100k"),
+        ("known/by/name.csv", "known/by/name.csv"),
+    ):
+        data = {"source": source, "items": {"path": "own/items.csv"}}
+        write_recipe(Recipe.model_validate(CONTENT | {"data": data}), Path("own/recipe.yaml"))
+        content = yaml.safe_load(Path("own/recipe.yaml").read_text(encoding="utf-8"))
+        assert content["data"]["source"] == written
+        assert content["data"]["items"]["path"] == "items.csv"
+    assert read_recipe(Path("own/recipe.yaml")).data.items.path == str(tmp_path / "own" / "items.csv")
+
+
+def test_a_recipe_makes_its_folder_or_says_that_it_cannot(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(CONTENT)
+    write_recipe(recipe, tmp_path / "new" / "folder" / "recipe.yaml")
+    assert read_recipe(tmp_path / "new" / "folder" / "recipe.yaml") == recipe
+    (tmp_path / "file").touch()
+    with pytest.raises(RecipeError, match=r"recipe\.yaml can't be written \(.*\); choose another place"):
+        write_recipe(recipe, tmp_path / "file" / "recipe.yaml")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilrec.data import NAMED_SETS
-from distilrec.data.named import data_homes
+from distilrec.data.named import data_homes, fetch_home
 
 __all__ = ["Check", "examine"]
 
@@ -123,15 +123,14 @@ def _memory() -> Check:
 
 def _data_home() -> list[Check]:
     """The folder into which named sets are fetched, and the disk under it."""
-    homes = data_homes()
-    home = next((home for home in homes if home.is_dir() and os.access(home, os.W_OK)), homes[-1])
+    home = fetch_home()
     nearest = next(place for place in (home, *home.parents) if place.exists())
     place = Check(
         "Data folder",
         str(home) if os.access(nearest, os.W_OK) else None,
         "keeping named data sets",
         f"{home} can't be written, so named sets can't be fetched",
-        "export DISTILREC_DATA=FOLDER, an existing one that you may write",
+        "export DISTILREC_DATA=FOLDER, one that you may write",
     )
     free = f"{shutil.disk_usage(nearest).free / 1e9:.1f} GB free"
     disk = Check("Disk of the data folder", free, "keeping named data sets", "they can't be fetched", "")
@@ -144,7 +143,7 @@ def _own_home() -> list[Check]:
     if not given:
         return []
     found = given if Path(given).is_dir() else None
-    without = f"{given} isn't a folder, so nothing is looked for there"
+    without = f"{given} isn't there, so nothing is found in it; the first named set that is fetched makes it"
     return [Check("DISTILREC_DATA", found, "data sets of your own, by name", without, f"mkdir -p {given}")]
 
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from distilrec.cli import bench, data, run, tools  # noqa: F401  they register their commands
 from distilrec.cli.app import app
+from distilrec.data import ItemColumns, ItemsConfig
+from distilrec.errors import MissingExtraError
 from distilrec.recipe import read_recipe
 
 
@@ -86,6 +88,80 @@ def test_describe_and_convert(log: Path, tmp_path: Path) -> None:
     assert frame.columns == ["user", "item", "time"]
     assert len(frame) == 240
     assert frame.filter(pl.col("user") == "u0")["time"].is_sorted()
+    refused = CliRunner().invoke(app, ["data", "convert", str(log), str(tmp_path / "new" / "log.xlsx")])
+    assert "can write .parquet and .csv, not '.xlsx'" in str(refused.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_elsewhere_is_run_from_anywhere(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe that only runs from where it was written fails for whoever goes into its folder."""
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "new" / "recipe.yaml"
+    assert CliRunner().invoke(app, ["init", log.name, "--out", "new/recipe.yaml"]).exit_code == 0
+    monkeypatch.chdir("/")
+    assert read_recipe(recipe).data.source == str(log)
+
+
+def test_init_without_torch_says_how_to_get_it(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    error = CliRunner().invoke(app, ["init", str(log)]).exception
+    assert isinstance(error, MissingExtraError)
+    assert "distilrec init needs the package 'torch'" in str(error)
+    assert CliRunner().invoke(app, ["data", "describe", str(log)]).exit_code == 0
+
+
+def test_columns_can_be_named(log: Path, tmp_path: Path) -> None:
+    """Without it a file whose columns can't be guessed can't be used before it is rewritten."""
+    frame = pl.read_csv(log).rename({"Kunde": "a", "Artikel": "b", "Zeit": "c"})
+    frame.with_columns(pl.lit(2).alias("d"), pl.lit("train").alias("e"), f=1, g="a").write_csv(log)
+    assert "name the user's column with --user" in str(
+        CliRunner().invoke(app, ["data", "describe", str(log)]).exception
+    )
+    names = ["--user", "a", "--item", "b", "--time", "c", "--rating", "f", "--weight", "d", "--part", ""]
+    described = json.loads(CliRunner().invoke(app, ["data", "describe", str(log), *names, "--json"]).stdout)
+    assert (described["users"], described["items"], described["times"][0]) == (40, 17, 1_600_000_000)
+    target = tmp_path / "new" / "log.parquet"
+    assert CliRunner().invoke(app, ["data", "convert", str(log), str(target), *names]).exit_code == 0
+    assert pl.read_parquet(target).columns == ["user", "item", "time", "rating", "weight"]
+    recipe = tmp_path / "recipe.yaml"
+    result = CliRunner().invoke(app, ["init", str(log), "--out", str(recipe), *names, "--json"])
+    assert json.loads(result.stdout)["columns"] == {"user": "a", "item": "b", "time": "c", "rating": "f", "weight": "d"}
+    columns = read_recipe(recipe).data.columns
+    assert columns is not None
+    assert columns.named() == {"user": "a", "item": "b", "time": "c", "rating": "f", "weight": "d"}
+
+
+def test_init_notes_a_column_that_it_passed_over(log: Path, tmp_path: Path) -> None:
+    pl.read_csv(log).with_columns(rating=pl.lit("PG-13")).write_csv(log)
+    result = CliRunner().invoke(app, ["init", str(log), "--out", str(tmp_path / "recipe.yaml"), "--json"])
+    assert "'rating' isn't taken as the rating" in json.loads(result.stdout)["notes"][0]
+
+
+def test_init_takes_an_items_file(log: Path, tmp_path: Path) -> None:
+    items = tmp_path / "artikel.csv"
+    items.write_text("Artikel-Nr,Titel,Preis\ni0,Brot,2\n", encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    result = CliRunner().invoke(app, ["init", str(log), "--items", str(items), "--out", str(recipe), "--json"])
+    said = json.loads(result.stdout)
+    assert said["item_attributes"] == ["title", "Preis"]
+    assert "16 of 17 items have no row in the items file." in said["notes"]
+    found = read_recipe(recipe).data.items
+    assert found == ItemsConfig(path=str(items), columns=ItemColumns(item="Artikel-Nr", title="Titel"))
+
+
+def test_init_makes_a_recipe_for_a_named_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "ml-100k"
+    folder.mkdir()
+    rows = [(u, (u + n) % 17, n % 5 + 1, n) for u in range(40) for n in range(20)]
+    pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row").write_parquet(
+        folder / "interactions.parquet"
+    )
+    pl.DataFrame({"item": range(17), "title": [f"T{n}" for n in range(17)]}).write_parquet(folder / "items.parquet")
+    monkeypatch.setattr("distilrec.data.named.named_folder", lambda name: tmp_path / name)
+    recipe = tmp_path / "recipe.yaml"
+    result = CliRunner().invoke(app, ["init", "ml-100k", "--out", str(recipe), "--json"])
+    assert json.loads(result.stdout)["next"] == f"distilrec run {recipe} --out runs/ml-100k"
+    assert read_recipe(recipe).data.source == "ml-100k"
 
 
 def test_doctor_knows_torch() -> None:

@@ -114,6 +114,7 @@ DAY = int(datetime(2024, 3, 31, tzinfo=UTC).timestamp()) * 10**6
         ("1709296200", 1709296200),
         ("1709296200.0", 1709296200),
         ("1709296200.25", 1709296200250000),
+        ("1709296200000000001", 1709296200000000001),
         ("2024-03-01 12:30:00", MICRO),
         ("2024-03-01T12:30:00Z", MICRO),
         ("2024-03-01T14:30:00+02:00", MICRO),
@@ -152,6 +153,7 @@ def test_labels_weights_and_parts(tmp_path):
 
 
 GOOD = b"u,i,r,t\n1,2,3,4\n"
+DATED = b"u,i,r,t\n1,2,3,2024-01-31\n"
 BAD_FILES = {
     "empty": (b"", "log.csv is empty"),
     "header only": (b"u,i,r,t\n", "has no rows"),
@@ -171,8 +173,20 @@ BAD_FILES = {
     "ambiguous dates": (b"u,i,r,t\n1,2,3,01/02/2024\n", "day and month can't be told apart"),
     "broken UTF-8": (GOOD + b"\xff\xfe,2,3,4\n", "log.csv, line 3 isn't UTF-8"),
     "broken header": (b"\xff\xfeu,i\n", "log.csv, line 1 isn't UTF-8"),
-    "open quote": (GOOD + b'1,"2,3,4\n', "log.csv"),
-    "line of 10 MB": (GOOD + b"x" * 10_000_000 + b",2,3,4\n", "in column 'u' isn't an id"),
+    "bad date among good ones": (DATED + b"1,2,3,soon\n1,2,3,2024-01-31\n", "line 3: 'soon' in column 't'"),
+    "bad date first": (b"u,i,r,t\n1,2,3,soon\n" + DATED[8:] * 2, "line 2: 'soon' in column 't'"),
+    "another form of date": (
+        DATED + DATED[8:] * 2 + b"1,2,3,2024-01-31 10:00\n",
+        "line 5: '2024-01-31 10:00' in column 't'",
+    ),
+    "bad number first": (b"u,i,r,t\n1,2,3,N/A\n" + GOOD[8:] * 2, "line 2: 'N/A' in column 't'"),
+    "bad among ambiguous dates": (b"u,i,r,t\n1,2,3,soon\n" + b"1,2,3,01/02/2024\n" * 2, "dates like '01/02/2024'"),
+    "open quote": (GOOD + b'1,"2,3,4\n' + GOOD[8:] * 9, r"log.csv, line 3 has a quote that isn't closed; close it"),
+    "open quote before others": (b'u,i,r,t\n1,"a\nb",3,4\n1,"2,3,4\n1,"2",3,4\n', "line 4 has a quote"),
+    "open quote in a long file": (GOOD + b'1,"2,3,4\n' + GOOD[8:] * 50_000, "line 3 has a quote"),
+    "quote within a field": (GOOD + b'1,27" screen,3,4\n' + GOOD[8:] * 9, "line 3 has a quote"),
+    "line of 10 MB": (GOOD + b"x" * 10_000_000 + b",2,3,4\n", "log.csv, line 3: 'xxx.* in column 'u' isn't an id"),
+    "after a long field": (b"u,i,r,t,x\n1,2,3,4," + b"x" * 200_000 + b"\n1,,3,4,x\n", "line 3: no value in column 'i'"),
     "no separator": (b"x" * 100_000, "has no column 'u'"),
 }
 
@@ -194,6 +208,15 @@ def test_a_folder_a_missing_file_and_an_unknown_extension(tmp_path):
         open_table(written(tmp_path, "log.xlsx", b"x"))
     with pytest.raises(DataError, match=r"expected u\.data"):
         open_table(written(tmp_path, "mine.csv", b"x"), "movielens")
+
+
+@pytest.mark.parametrize("header", ["196\t242\t3\t881250949", "u:token\ti:token\tr:float\tt"])
+def test_a_recbole_file_without_its_header(tmp_path, header):
+    """Its first row would be taken as the header, and be lost."""
+    path = written(tmp_path, "log.inter", f"{header}\n22\t377\t1\t878887116\n")
+    field = header.rpartition("\t")[2] if ":" in header else "196"
+    with pytest.raises(DataError, match=rf"log\.inter, line 1: '{field}' isn't a field of RecBole's header"):
+        open_table(path)
 
 
 def test_a_parquet_file_that_is_none(tmp_path):

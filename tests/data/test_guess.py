@@ -1,10 +1,12 @@
 """Guessing columns: names in several languages, values where names say nothing, and honest failure."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 
-from distilrec.data import Columns, guess, load
+from distilrec.data import Columns, DataConfig, guess, load
 from distilrec.data.files import open_frame
 from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.errors import DataError
@@ -15,7 +17,7 @@ SECONDS = [1_700_000_000 + n for n in range(N)]
 
 
 def guessed(**data):
-    columns, _ = guess_columns(open_frame(pl.DataFrame(data)))
+    columns, _, _ = guess_columns(open_frame(pl.DataFrame(data)))
     return columns.named()
 
 
@@ -48,7 +50,7 @@ def test_values_where_names_say_nothing():
 @pytest.mark.parametrize(("factor", "unit"), [(1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds")])
 def test_units_of_epochs(factor, unit):
     frame = pl.DataFrame({"user": USERS, "item": ITEMS, "when": [second * factor for second in SECONDS]})
-    _, reasons = guess_columns(open_frame(frame))
+    _, reasons, _ = guess_columns(open_frame(frame))
     assert f"{unit} since 1970, from 2023-11-14 to 2023-11-14" in reasons["time"]
 
 
@@ -60,6 +62,115 @@ def test_a_name_whose_values_do_not_fit_is_passed_over():
     """A column `label` of words isn't a like, and `split` of numbers isn't a part."""
     found = guessed(user=USERS, item=ITEMS, label=["cheap", "dear"] * (N // 2), split=list(range(N)))
     assert found == {"user": "user", "item": "item"}
+
+
+def write_log(folder, **columns):
+    path = folder / "log.csv"
+    frame = pl.DataFrame({"user": USERS, "item": ITEMS, **columns})
+    frame.select(pl.all().cast(pl.String)).write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        *(("timestamp", bad) for bad in ("-5", "NaN", "soon", "N/A")),
+        *(("date", bad) for bad in ("soon", "1960-01-01", "01.02.2024")),
+        *(("rating", bad) for bad in ("NaN", "inf", "N/A")),
+        ("weight", "-1"),
+        ("label", "maybe"),
+        ("split", "holdout"),
+    ],
+)
+def test_one_bad_value_is_named_and_does_not_hide_its_column(tmp_path, name, bad):
+    """A log without its times would be split by lot, and one without its ratings has only likes, silently."""
+    good = {"timestamp": SECONDS, "date": ["2024-01-31"] * N, "split": ["train", "valid", "test"] * (N // 3)}
+    values = [str(value) for value in good.get(name, [n % 2 for n in range(N)])]
+    values[60] = bad
+    path = write_log(tmp_path, **{name: values})
+    for config in (guess(path).config, DataConfig(source=str(path))):
+        with pytest.raises(DataError, match=f"log.csv, line 62: '{bad}' in column '{name}'"):
+            load(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        ("rating", ["G", "PG-13"], "'rating' isn't taken as the rating, though its name says so: .* aren't numbers"),
+        ("rating", ["4", "N/A"], "at least half of its values aren't numbers"),
+        ("date", ["today", "tomorrow"], "'date' isn't taken as the time, though its name says so: .* aren't times"),
+        ("date", [None, None], "'date' isn't taken as the time, though its name says so: it is empty"),
+    ],
+)
+def test_a_column_that_is_passed_over_is_noted(tmp_path, name, words, says):
+    path = write_log(tmp_path, **{name: words * (N // 2)})
+    found = guess(path)
+    assert found.columns.named() == {"user": "user", "item": "item"}
+    assert len(found.notes) == 1
+    for notes in (found.notes, load(DataConfig(source=str(path))).dataset.notes):
+        assert any(re.search(says, note) for note in notes)
+
+
+def test_a_column_all_of_whose_values_fit_goes_first():
+    """A file with a good column would be refused for one that was no more than named like it."""
+    assert guessed(user=USERS, item=ITEMS, score=["?", *"12345" * (N // 5)][:N], stars=[5] * N)["rating"] == "stars"
+
+
+def test_dates_that_cannot_be_times_are_not_taken_for_their_values_alone():
+    """Birthdays would be read as times, and those before 1970 refused."""
+    assert "time" not in guessed(user=USERS, item=ITEMS, born=["1960-01-01", "2001-05-05"] * (N // 2))
+
+
+def test_ids_that_are_whole_floats():
+    """pandas makes floats of integers beside a gap; another column would be taken as the user."""
+    assert guessed(user_id=[float(n) for n in USERS], item=ITEMS, shop=USERS)["user"] == "user_id"
+
+
+def test_given_columns_are_not_guessed(tmp_path):
+    frame = pl.DataFrame(
+        {"user": USERS, "item": ITEMS, "a": SECONDS, "rating": [n % 5 for n in range(N)], "w": [1] * N}
+    )
+    columns, reasons, notes = guess_columns(open_frame(frame), {"item": "w", "rating": ""})
+    assert columns == Columns(user="user", item="w", time="a")
+    assert list(reasons) == ["user", "time"]
+    assert notes == ()
+    path = tmp_path / "log.parquet"
+    frame.write_parquet(path)
+    assert guess(path, {"rating": ""}).config.like_threshold is None
+    given = load(DataConfig(source=str(path)), given={"weight": "w", "rating": ""}).dataset.interactions
+    assert given.ratings is None
+    assert given.weights is not None
+
+
+@pytest.mark.parametrize("given", [{"time": "when"}, Columns(user="user", item="item", rating="when")])
+def test_a_given_column_that_is_not_there(tmp_path, given):
+    with pytest.raises(
+        DataError, match=r"log\.csv has no column 'when' \(given as (time|rating)\); it has 'user', 'item'"
+    ):
+        guess(write_log(tmp_path), given)
+
+
+def test_a_column_that_is_given_twice():
+    with pytest.raises(DataError, match="column 'item' has two meanings"):
+        guess_columns(open_frame(pl.DataFrame({"user": USERS, "item": ITEMS})), {"user": "item", "item": "item"})
+
+
+def test_a_table_of_items_is_no_log():
+    """Genres would become users, and a recommender of items to genres be trained."""
+    titles = pl.DataFrame({"item_id": list(range(N)), "title": [f"T{n}" for n in range(N)], "genre": USERS})
+    with pytest.raises(DataError, match=r"'item_id' never repeats, as in a table of items.*--user"):
+        guess_columns(open_frame(titles))
+    people = pl.DataFrame({"user": list(range(N)), "town": USERS})
+    with pytest.raises(DataError, match=r"'user' never repeats, as in a table of users.*--item"):
+        guess_columns(open_frame(people))
+    assert guess_columns(open_frame(titles), {"user": "genre"})[0].user == "genre"
+
+
+def test_an_item_that_repeats_after_the_first_rows_is_enough():
+    """In a large log by users of their own, the first rows may hold each item once."""
+    items = [*range(10_000), 0]
+    frame = pl.DataFrame({"item": items, "x": [n % 17 for n in items]})
+    assert guess_columns(open_frame(frame))[0].user == "x"
 
 
 def test_parts_and_labels():
@@ -97,10 +208,14 @@ def test_the_threshold_is_a_rating_of_the_scale(tmp_path, values):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({"item": ITEMS, "price": [1.5] * N}, "looks like the user; name it in columns.user"),
+        (
+            {"item": ITEMS, "price": [1.5] * N},
+            "like the user; name the user's column with --user, or as columns.user in a recipe",
+        ),
         ({"user": USERS, "x": [0.5] * N}, "looks like the item"),
         ({"a": ITEMS, "b": ITEMS, "c": ITEMS}, "none of 'a', 'b', 'c' looks like the user"),
-        ({"user": [], "item": []}, "looks like the user"),
+        ({"user": [], "item": []}, "has no rows"),
+        ({"user": [None] * N, "item": ITEMS, "shop": USERS}, "'user' isn't taken as the user.*: it is empty"),
     ],
 )
 def test_no_user_or_item_is_an_error(data, says):
@@ -111,7 +226,7 @@ def test_no_user_or_item_is_an_error(data, says):
 def test_item_files():
     items = guess_item_columns(open_frame(pl.DataFrame({"id": [1], "Titel": ["a"], "price": [2]})))
     assert (items.item, items.title) == ("id", "Titel")
-    with pytest.raises(DataError, match=r"items\.columns"):
+    with pytest.raises(DataError, match=r"items\.columns\.item"):
         guess_item_columns(open_frame(pl.DataFrame({"price": [2]})))
 
 

@@ -56,6 +56,27 @@ def test_a_missing_source_names_it(folder):
         load(DataConfig(source=str(folder / "nowhere.csv")))
 
 
+def test_a_data_home_that_is_not_there_is_named(folder, monkeypatch):
+    """A mistyped DISTILREC_DATA would look like a data set that was never there."""
+    monkeypatch.setenv("DISTILREC_DATA", str(folder / "mistyped"))
+    with pytest.raises(DataError, match=r"mine doesn't exist, and neither does .*mistyped that DISTILREC_DATA names"):
+        load(DataConfig(source="mine"))
+    assert load(DataConfig(source=str(folder / "ratings.csv"))).dataset.name == "ratings"
+
+
+def test_recbole_items_beside_a_log_are_found(folder):
+    rows = [line.replace(",", "\t") for line in LOG.splitlines()[1:]]
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    (folder / "mine.inter").write_text("\n".join([header, *rows]) + "\n")
+    assert load(DataConfig(source=str(folder / "mine.inter"))).dataset.items is None
+    (folder / "mine.item").write_text("item_id:token\ttitle:token_seq\n0\tA B\n5\tF\n")
+    (folder / "ratings.item").write_text("item_id:token\n0\n")
+    assert load(DataConfig(source=str(folder / "mine.inter"))).dataset.titles([0, 5]) == ["A B", "F"]
+    assert load(DataConfig(source=str(folder / "ratings.csv"))).dataset.items is None
+    given = DataConfig(source=str(folder / "mine.inter"), items={"path": str(folder / "movies.csv")})
+    assert load(given).dataset.titles([0, 5]) == ["A", "F"]
+
+
 def test_from_dataframe_with_items():
     log = pl.DataFrame({"who": ["a", "a"], "what": [2, 1]})
     items = pl.DataFrame({"nr": [1, 2], "called": ["one", "two"]})

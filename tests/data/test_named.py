@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from distilrec.data import DataConfig, load, movielens, named
+from distilrec.data import DataConfig, guess, load, movielens, named
 from distilrec.data.files import _GENRES
 from distilrec.errors import ArtefactError, FetchError
 
@@ -130,6 +130,32 @@ def test_a_read_only_home_is_read_and_not_written(place, monkeypatch):
     assert named.named_folder("ml-100k") == place / "cache" / "ml-100k"
     (place / "cache" / "ml-100k").replace(place / "ml-100k")
     assert named.named_folder("ml-100k") == place / "ml-100k"
+
+
+def test_a_home_that_is_not_there_is_made(place, monkeypatch):
+    """The set would be fetched into the cache, where the user doesn't look for it."""
+    monkeypatch.setattr(named, "_from_pypi", lambda _: packaged_100k())
+    monkeypatch.setenv("DISTILREC_DATA", str(place / "new" / "home"))
+    assert named.named_folder("ml-100k") == place / "new" / "home" / "ml-100k"
+
+
+def test_a_home_that_cannot_be_made_is_an_error(place, monkeypatch):
+    (place / "file").touch()
+    monkeypatch.setattr(named, "_from_pypi", lambda _: packaged_100k())
+    monkeypatch.setenv("DISTILREC_DATA", str(place / "file" / "home"))
+    with pytest.raises(FetchError, match=r"home can't be made \(Not a directory\).*DISTILREC_DATA"):
+        named.named_folder("ml-100k")
+
+
+def test_columns_of_a_named_set_are_known(place, monkeypatch):
+    monkeypatch.setattr(named, "_from_pypi", lambda _: packaged_100k())
+    found = guess("ml-100k")
+    assert found.config.source == "ml-100k"
+    assert found.columns.named() == {"user": "user", "item": "item", "time": "time", "rating": "rating"}
+    assert found.config.like_threshold == 4
+    assert (found.reasons, found.notes) == ({}, ())
+    assert load(found.config).dataset.name == "ml-100k"
+    assert load(DataConfig(source="ml-100k"), given={"rating": ""}).dataset.interactions.ratings is None
 
 
 def test_pip_is_run_as_the_user_set_it_up(monkeypatch):

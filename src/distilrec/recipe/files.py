@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,49 @@ def _with_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Make the paths of data files absolute; a file beside the recipe goes before one in the working folder."""
 
     def found(path: str) -> str:
-        places = () if path in NAMED_SETS else (folder, Path())
-        files = [place / path for place in places if (place / path).exists()]
+        files = [place / path for place in (folder, Path()) if (place / path).exists()]
         return str(files[0].resolve()) if files else path
 
-    data = recipe.data.model_copy(update={"source": found(recipe.data.source)})
-    if data.items is not None:
-        data = data.model_copy(update={"items": data.items.model_copy(update={"path": found(data.items.path)})})
+    return _with_each_path(recipe, found)
+
+
+def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
+    """Make the paths of data files that are there relative to a folder, or absolute where they lie elsewhere."""
+    here = folder.resolve()
+
+    def seen(path: str) -> str:
+        file = Path(path).parent.resolve() / Path(path).name  # a link stays a link, which may lead elsewhere tomorrow
+        if not file.exists():
+            return path
+        return (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
+
+    return _with_each_path(recipe, seen)
+
+
+def _with_each_path(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
+    data, items = recipe.data, recipe.data.items
+    if data.source not in NAMED_SETS:
+        data = data.model_copy(update={"source": change(data.source)})
+    if items is not None:
+        data = data.model_copy(update={"items": items.model_copy(update={"path": change(items.path)})})
     return recipe.model_copy(update={"data": data})
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe as YAML, without the settings that have their default."""
-    short = recipe.model_dump(mode="json", exclude_defaults=True)
-    content = _with_tags({"name": recipe.name, **short}, recipe.model_dump(mode="json"))
+    """Write a recipe as YAML, without the settings that have their default, so that it runs from any working folder.
+
+    Its folder is made where it isn't there. Raises RecipeError where it can't be written.
+    """
+    full = _from_folder(recipe, path.parent)
+    short = full.model_dump(mode="json", exclude_defaults=True)
+    content = _with_tags({"name": recipe.name, **short}, full.model_dump(mode="json"))
     partial = path.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise RecipeError(f"{path} can't be written ({error.strerror}); choose another place for it") from error
 
 
 def _with_tags(short: Any, full: Any) -> Any:
