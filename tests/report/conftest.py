@@ -315,6 +315,7 @@ def example_dict() -> dict[str, Any]:
         "environment": {
             "versions": {"distilrec": "0.1.0", "python": "3.11.9", "torch": "2.6.0", "numpy": "2.2.1"},
             "machine": "Linux x86-64, 2 cores, 8 GB",
+            "threads": 2,
             "seed": 0,
             "command": "distilrec run recipes/films.yaml --out runs/films",
             "date": "2025-06-01T10:20:00+00:00",

@@ -15,7 +15,12 @@ from distilrec.errors import RecipeError, require
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: recipes/*.yaml, or what `distilrec init` wrote.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run's folder; a run that is there already goes on.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes at once; default: one per core.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Processes at once, one thread each or OMP_NUM_THREADS; default: one per core."
+    ),
+]
 
 
 @app.command("run")

@@ -271,6 +271,8 @@ class Environment(_Part):
 
     versions: dict[str, str]
     machine: str
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Of each process; with another number, sums may differ in their last bits."""
     seed: int
     command: str
     date: str

@@ -1,0 +1,78 @@
+"""How tasks are run: with how many threads, and what is shown of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distilrec.data import DataConfig
+from distilrec.errors import DistilRecError
+from distilrec.pipeline.runner import run_tasks, threads_per_process
+from distilrec.pipeline.stages import Stage, Store
+from distilrec.pipeline.task import Context, Task
+
+
+class Shown:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def begin(self, to_do: int, done: int) -> None: ...
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None:
+        self.texts.append(text)
+
+    def end(self, stage: str, seconds: float) -> None: ...
+
+
+class CountThreads(Task):
+    """Says how many threads it has, and how many NumPy and SciPy were told to take."""
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        return {"threads": [torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")]}
+
+
+def run(task: Task, folder: Path, jobs: int = 1) -> tuple[dict[str, Any], Shown]:
+    context, shown = Context(Store(folder), DataConfig(source="none")), Shown()
+    run_tasks([task], context, jobs=jobs, progress=shown)
+    return context.store.result(task.stage), shown
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, [1, "1"]), ("3", [3, "3"])])
+def test_threads_hang_on_the_environment_alone(
+    given: str | None, threads: list[int | str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums in another order have other last bits, so results would depend on --jobs and on the machine."""
+    monkeypatch.setattr("distilrec.pipeline.runner.available_cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert run(CountThreads(Stage("count", {})), tmp_path)[0]["threads"] == threads
+    assert os.environ.get("OMP_NUM_THREADS") == given
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "4,2"])
+def test_a_number_of_threads_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    with pytest.raises(DistilRecError, match=r"OMP_NUM_THREADS is '.*', expected a number of threads"):
+        threads_per_process()
+
+
+class StopEarly(Task):
+    """Tells more than is shown, and ends before it said it would."""
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        for epoch in range(1, 8):
+            on_progress(epoch, 100, f"epoch {epoch}")
+        return {}
+
+
+def test_the_last_that_is_shown_of_a_stage_is_how_it_ended(tmp_path: Path) -> None:
+    """Messages that follow each other at once are dropped, and the last of them is what stays on the screen."""
+    assert run(StopEarly(Stage("stop", {})), tmp_path)[1].texts == ["epoch 1", "epoch 7"]
