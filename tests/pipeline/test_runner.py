@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,3 +77,15 @@ class StopEarly(Task):
 def test_the_last_that_is_shown_of_a_stage_is_how_it_ended(tmp_path: Path) -> None:
     """Messages that follow each other at once are dropped, and the last of them is what stays on the screen."""
     assert run(StopEarly(Stage("stop", {})), tmp_path)[1].texts == ["epoch 1", "epoch 7"]
+
+
+class FillDisk(Task):
+    """Fails as where the disk is full."""
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(DistilRecError, match=r"stages/fill-.*No space left.*what is finished is kept$"):
+        run(FillDisk(Stage("fill", {})), tmp_path)

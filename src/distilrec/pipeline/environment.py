@@ -33,7 +33,8 @@ def environment(seed: int) -> dict[str, Any]:
 
 def _command() -> str:
     """What was typed, or that it was a call from Python."""
-    typed = Path(sys.argv[0]).stem == "distilrec"
+    program = Path(sys.argv[0])
+    typed = program.stem == "distilrec" or program.parts[-2:] == ("distilrec", "__main__.py")
     return shlex.join(["distilrec", *sys.argv[1:]]) if typed else "from Python"
 
 

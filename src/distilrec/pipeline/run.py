@@ -14,7 +14,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, run_tasks
-from distilrec.pipeline.stages import STAGES, Store
+from distilrec.pipeline.stages import STAGES, Store, writing
 from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
@@ -39,12 +39,13 @@ def run(
         write_recipe(recipe, results / "recipe.yaml")
         run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
         report = make_report(plan, context)
-        write(report, results)
         student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
-        Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
-            results / "bundle", precision=recipe.student.precision
-        )
-        _leave_for_later(plan, context)
+        with writing(results):
+            write(report, results)
+            Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
+                results / "bundle", precision=recipe.student.precision
+            )
+            _leave_for_later(plan, context)
         return report
 
 

@@ -17,6 +17,7 @@ from multiprocessing.managers import SyncManager
 from typing import Protocol
 
 from distilrec.errors import DistilRecError
+from distilrec.pipeline.stages import writing
 from distilrec.pipeline.task import Context, Task
 
 __all__ = ["Progress", "available_cores", "run_tasks", "threads_per_process"]
@@ -179,8 +180,9 @@ def _execute(task: Task) -> str:
             _messages.put(unsent)
             unsent = None
 
-    result = task.execute(_context, on_progress)
+    with writing(_context.store.folder(task.stage)):
+        result = task.execute(_context, on_progress)
+        _context.store.finish(task.stage, {**result, "seconds": time.monotonic() - begin})
     if unsent is not None:
         _messages.put(unsent)  # how it ended, which its last line shows
-    _context.store.finish(task.stage, {**result, "seconds": time.monotonic() - begin})
     return task.stage.key
