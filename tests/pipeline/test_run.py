@@ -238,9 +238,16 @@ def test_parts_of_a_run_and_the_forecast(source: Path, tmp_path: Path) -> None:
     labels = run_part(recipe, tmp_path, "soft labels", jobs=1, progress=Counter())["soft labels"]
     assert labels["queries"] == forecast["queries"]
     assert labels["bytes"] == forecast["bytes"]
-    write_recipe(recipe, tmp_path / "recipe.yaml")
-    with pytest.raises(ArtefactError, match="stages aren't done"):
+    with pytest.raises(ArtefactError, match=r"no run to report on.*distilrec run RECIPE --out"):
         report_again(tmp_path)
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    said = rf"stages aren't done, .*; finish the run with: distilrec run {tmp_path}/recipe.yaml --out {tmp_path}$"
+    with pytest.raises(ArtefactError, match=said):
+        report_again(tmp_path)
+    (tmp_path / "width-4").mkdir()
+    write_recipe(recipe, tmp_path / "width-4" / "recipe.yaml")
+    with pytest.raises(ArtefactError, match="finish the run with: distilrec bench, as it was begun"):
+        report_again(tmp_path / "width-4")
 
 
 def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_path: Path) -> None:

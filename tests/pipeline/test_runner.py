@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,3 +91,29 @@ class FillDisk(Task):
 def test_a_full_disk_is_one_sentence_that_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(DistilRecError, match=r"stages/fill-.*No space left.*what is finished is kept$"):
         run(FillDisk(Stage("fill", {})), tmp_path)
+
+
+SCRIPT = """
+import distilrec
+
+distilrec.run(distilrec.Recipe.model_validate({
+    "data": {"source": "log.csv"},
+    "teacher": [{"name": "ease", "model": {"model": "ease"}}],
+    "student": {"model": {"model": "matrix_factorization", "embedding_size": 2}},
+}), out="run", jobs=1)
+"""
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    """Its processes would run it once more, and it would read that another run is under way, and EOFError."""
+    rows = [f"u{user},i{(user + n) % 7},{n}" for user in range(20) for n in range(5)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]), encoding="utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    command = [sys.executable, "script.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    first, last = ended.stderr.splitlines()[0], ended.stderr.splitlines()[-1]
+    assert first.startswith("distilrec: each process imports your script anew")
+    assert last.startswith("distilrec.errors.DistilRecError: A process of the run ended as it began")
+    assert last.endswith('`if __name__ == "__main__":`')
+    assert ended.stderr.count("Traceback") == 1

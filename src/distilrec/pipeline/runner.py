@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,13 @@ from distilrec.errors import DistilRecError
 from distilrec.pipeline.stages import writing
 from distilrec.pipeline.task import Context, Task
 
-__all__ = ["Progress", "available_cores", "run_tasks", "threads_per_process"]
+__all__ = ["Progress", "available_cores", "end_if_imported", "run_tasks", "threads_per_process"]
 
 log = logging.getLogger(__name__)
 
 Message = tuple[str, int, int, str]
 THREADS = "OMP_NUM_THREADS"
+GUARD = 'each process imports your script anew, so what the script does must stand under `if __name__ == "__main__":`'
 
 
 class Progress(Protocol):
@@ -58,6 +60,12 @@ def threads_per_process() -> int:
     return int(given)
 
 
+def end_if_imported() -> None:
+    """End a process of the pool that would run the script it belongs to once more, as it imports it."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # so multiprocessing itself tells
+        sys.exit(f"distilrec: {GUARD}")
+
+
 def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = None, progress: Progress) -> None:
     """Run all tasks that aren't done yet; `tasks` come after those that they depend on.
 
@@ -77,7 +85,12 @@ def _run(waiting: list[Task], run_at_all: set[str], context: Context, jobs: int,
     started: dict[str, float] = {}
     spawn, threads = multiprocessing.get_context("spawn"), threads_per_process()
     manager = SyncManager(ctx=spawn)
-    manager.start(initializer=_end_with_parent)
+    try:
+        manager.start(initializer=_end_with_parent)
+    except EOFError:
+        raise DistilRecError(
+            f"A process of the run ended as it began, and said why above. Most often: {GUARD}"
+        ) from None
     # NumPy and SciPy choose their threads as they are imported, which is before a process of the pool does anything.
     with manager, _inherited(THREADS, str(threads)):
         messages: queue.Queue[Message] = manager.Queue()
