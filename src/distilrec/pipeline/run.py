@@ -82,7 +82,7 @@ def report_again(out: Path) -> Report:
             f"{out}: no run to report on, it has no {RECIPE}; run it with: distilrec run RECIPE --out {out}"
         )
     # A comparison of several widths has a report for each, and their stages one folder above.
-    home = out if (out / STAGES).is_dir() else out.parent
+    home = out.parent if (out.parent / STAGES).is_dir() and not (out / STAGES).is_dir() else out
     context, plan = plan_of(read_recipe(out / RECIPE), home)
     missing = [task.stage.name for task in plan.tasks if not context.store.done(task.stage)]
     if missing:
