@@ -21,6 +21,8 @@ def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
     """Load the data and plan the run."""
     check_since(recipe)
     since = None if recipe.since is None else Path(recipe.since)
+    if since is not None and since.resolve() == out.resolve():
+        raise RecipeError(f"since: {out} is the run to go on from, and would be overwritten; name another --out")
     context = Context(Store(out), recipe.data, since)
     context.store.make()
     for part in ("validation", "test"):
