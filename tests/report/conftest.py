@@ -245,6 +245,17 @@ def _open_parts() -> dict[str, Any]:
             for i, title in enumerate(TITLES[4:12])
         ],
         "audit": _audit(),
+        "smallest": {
+            "keep": 0.95,
+            "max_bytes": 100_000,
+            "max_ms": None,
+            "tried": 24,
+            "width": 8,
+            "precision": "int8",
+            "kept": 0.972,
+            "bytes": 91_200,
+            "ms": 0.21,
+        },
         "drift": _drift(),
         "tuning": [
             {"arm": arm, "trials": 20, "settings": settings, "validation": best, "note": note}

@@ -180,6 +180,11 @@ def test_a_control_that_uses_the_teacher_does_not_deny_that_the_gain_is_the_teac
     [
         ((0.98, None, None), "the smallest that keeps at least 98.0 % of the teacher's NDCG@10: there"),
         ((None, 500_000, 1.5), "the smallest that takes at most 500,000 bytes and answers within 1.5 ms: there"),
+        (
+            (0.5, 2_000, 1),
+            "the smallest that keeps at least 50.0 % of the teacher's NDCG@10, takes at most 2,000 bytes and answers "
+            "within 1 ms: there",
+        ),
     ],
 )
 def test_the_size_that_was_searched_is_said_with_its_limits(asked, said):

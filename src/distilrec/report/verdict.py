@@ -157,13 +157,16 @@ def _size(report: Report) -> str | None:
     found = report.smallest
     if found is None:
         return None
-    asked = [
-        None if found.keep is None else f"keeps at least {percent(found.keep)} of the teacher's NDCG@10",
-        None if found.max_bytes is None else f"takes at most {count(found.max_bytes)} bytes",
-        None if found.max_ms is None else f"answers within {found.max_ms:g} ms",
-    ]
+    asked = []
+    if found.keep is not None:
+        asked.append(f"keeps at least {percent(found.keep)} of the teacher's NDCG@10")
+    if found.max_bytes is not None:
+        asked.append(f"takes at most {count(found.max_bytes)} bytes")
+    if found.max_ms is not None:
+        asked.append(f"answers within {found.max_ms:g} ms")
+    limits = " and ".join([", ".join(asked[:-1]), asked[-1]] if len(asked) > 1 else asked)
     return (
         f"Width {found.width} as {found.precision} was chosen among {found.tried} students on validation, as the "
-        f"smallest that {' and '.join(part for part in asked if part)}: there it keeps {percent(found.kept)}, takes "
+        f"smallest that {limits}: there it keeps {percent(found.kept)}, takes "
         f"{count(found.bytes)} bytes and answers in {milliseconds(found.ms)}."
     )

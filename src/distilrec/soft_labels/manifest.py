@@ -128,8 +128,8 @@ class Manifest(Layout):
             if (folder / RECORDING).is_file():
                 raise ArtefactError(f"{folder}: the recording isn't finished; repeat it to go on where it stopped")
             raise ArtefactError(
-                f"{folder}: not a store of soft labels, it holds no {MANIFEST}; name another folder, or where it was one, "
-                f"{cure(folder)}"
+                f"{folder}: not a store of soft labels, it holds no {MANIFEST}; name another folder, or where it was "
+                f"one, {cure(folder)}"
             )
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
