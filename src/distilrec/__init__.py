@@ -33,9 +33,11 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that `import distilrec` is instant and needs no torch."""
+    """Import on first use, so that `import distilrec` is instant and needs no torch, which all but reports do."""
     if name not in _PLACES:
         raise AttributeError(f"module 'distilrec' has no attribute {name!r}")
+    if name != "Report":
+        errors.require("torch", "train", f"distilrec.{name}")
     import importlib
 
     return getattr(importlib.import_module(f"distilrec.{_PLACES[name]}"), name)

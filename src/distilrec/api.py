@@ -9,6 +9,8 @@ from distilrec.bundle import Bundle
 from distilrec.data import Columns, guess, load
 from distilrec.data.files import open_frame
 from distilrec.pipeline import run as run_recipe
+from distilrec.pipeline.runner import end_if_imported
+from distilrec.pipeline.stages import Store
 from distilrec.recipe import Recipe, read_recipe, recipe_for
 from distilrec.report import Report
 
@@ -48,8 +50,9 @@ def fit(data: Any, out: str | Path, *, columns: Columns | None = None, jobs: int
 
     data: any DataFrame, or a file. columns: guessed where not given. Everything, the report too, goes to `out`.
     """
+    end_if_imported()
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    Store(folder).make()
     source = Path(data) if isinstance(data, str | Path) else folder / "data.parquet"
     if not isinstance(data, str | Path):
         open_frame(data, "data").frame.sink_parquet(source)

@@ -71,9 +71,10 @@ class Bundle:
         users: their own ids; known ones are answered from their history. histories: item ids, oldest first, one
         list per query; alone they serve anyone at once, with `users` they go before what is known of them.
         Items that the model doesn't know are left out of a history. candidates: rank these items only.
-        Raises DataError on unknown users without a history, on histories alone where the model knows users only, and
-        on candidates that no one knows.
+        Raises DataError on unknown users without a history, on histories alone where the model knows users only, on
+        candidates that no one knows, and on anything else than a list where one is expected.
         """
+        _check_lists(users, histories, candidates)
         if users is None and histories is None:
             raise DataError("recommend: give users, histories, or both")
         if users is None and not self.model.reads_histories:
@@ -143,8 +144,10 @@ class Bundle:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Bundle:
-        """Read a bundle; raises ArtefactError on a damaged one."""
+        """Read a bundle; raises ArtefactError on a damaged one, and on a folder that is none."""
         path = Path(folder)
+        if not (path / CARD).is_file():
+            raise ArtefactError(f"{path} is no bundle, it has no {CARD}{_where(path)}")
         model = load_model(path)
         try:
             card: Mapping[str, Any] = json.loads((path / CARD).read_text(encoding="utf-8"))
@@ -157,6 +160,30 @@ class Bundle:
                 f"a model of {model.n_items}; export it again"
             )
         return cls(model, items, users)
+
+
+def _check_lists(users: Any, histories: Any, candidates: Any) -> None:
+    """Refuse a single id in the place of a list: a text would be read letter by letter."""
+    for name, given in {"users": users, "candidates": candidates}.items():
+        if given is not None and not _is_list(given):
+            raise DataError(f"recommend: {name} is {given!r}, expected a list; write {name}=[{given!r}]")
+    for history in () if histories is None else histories if _is_list(histories) else [histories]:
+        if not _is_list(history):
+            raise DataError(
+                f"recommend: {history!r} stands where histories expects a list of item ids, one for each query; "
+                f"write histories=[[{history!r}]]"
+            )
+
+
+def _is_list(given: Any) -> bool:
+    return hasattr(given, "__len__") and not isinstance(given, str)
+
+
+def _where(path: Path) -> str:
+    """What to do where a bundle was expected and the folder is none."""
+    if (path / "bundle" / CARD).is_file():
+        return f"; that of this run lies in {path / 'bundle'}"
+    return "; a run that is finished has one in its folder, OUT/bundle"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from distilrec.cli import bench, data, run, tools  # noqa: F401  they register their commands
 from distilrec.cli.app import app
 from distilrec.data import ItemColumns, ItemsConfig
-from distilrec.errors import MissingExtraError
+from distilrec.errors import MissingExtraError, RecipeError
 from distilrec.recipe import read_recipe
 
 
@@ -77,6 +77,18 @@ def test_since_needs_a_finished_run_and_no_limits(log: Path, tmp_path: Path) -> 
     command = ["run", str(recipe), "--out", str(tmp_path / "today"), "--since", str(tmp_path / "yesterday")]
     assert "no finished run to go on from" in str(CliRunner().invoke(app, [*command, "--explain"]).exception)
     assert "can't go with --keep" in str(CliRunner().invoke(app, [*command, "--keep", "0.9"]).exception)
+    itself = ["run", str(recipe), "--out", str(tmp_path / "today"), "--since", str(tmp_path / "x" / ".." / "today")]
+    assert "the run to go on from, and would be overwritten" in str(CliRunner().invoke(app, itself).exception)
+
+
+def test_a_search_is_neither_explained_nor_begun_with_limits_that_make_no_sense(log: Path, tmp_path: Path) -> None:
+    """The plan of a run that isn't the one to come, and hours of training for nothing."""
+    recipe = tmp_path / "recipe.yaml"
+    CliRunner().invoke(app, ["init", str(log), "--out", str(recipe)])
+    command = ["run", str(recipe), "--out", str(tmp_path / "run"), "--keep"]
+    assert "--explain can't foresee a search" in str(CliRunner().invoke(app, [*command, ".9", "--explain"]).exception)
+    assert "for 98 % write 0.98" in str(CliRunner().invoke(app, [*command, "98"]).exception)
+    assert not (tmp_path / "run").exists()
 
 
 def test_describe_and_convert(log: Path, tmp_path: Path) -> None:
@@ -172,3 +184,9 @@ def test_doctor_knows_torch() -> None:
 @pytest.mark.parametrize(("text", "size"), [("500k", 500_000), ("2M", 2_000_000), ("1.5GB", 1_500_000_000), ("8", 8)])
 def test_sizes(text: str, size: int) -> None:
     assert run.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "small", "inf", "nan"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"--max-bytes: .* is not a size"):
+        run.parse_bytes(text)

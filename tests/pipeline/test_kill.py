@@ -36,7 +36,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not PROC.is_dir(), reason="children are looked up in /proc")
+@pytest.mark.skipif(not PROC.is_dir(), reason="children are looked up in /proc, which Linux alone has")
 def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     """It would train on for hours, and write into a folder that another run has taken over."""
     command = [sys.executable, str(SCRIPT), str(tmp_path)]

@@ -27,7 +27,9 @@ from distilrec.pipeline import (
     tune,
 )
 from distilrec.pipeline.plan import Plan
+from distilrec.pipeline.smallest import _Candidate
 from distilrec.recipe import Auto, Recipe, read_recipe, write_recipe
+from distilrec.recipe.parts import Evaluation
 from distilrec.report import Report, leaderboard, reservations
 
 FADING = {"method": "kl", "schedule": {"first": 1, "last": 0}}  # has no weight in the second epoch
@@ -240,9 +242,16 @@ def test_parts_of_a_run_and_the_forecast(source: Path, tmp_path: Path) -> None:
     labels = run_part(recipe, tmp_path, "soft labels", jobs=1, progress=Counter())["soft labels"]
     assert labels["queries"] == forecast["queries"]
     assert labels["bytes"] == forecast["bytes"]
-    write_recipe(recipe, tmp_path / "recipe.yaml")
-    with pytest.raises(ArtefactError, match="stages aren't done"):
+    with pytest.raises(ArtefactError, match=r"no run to report on.*distilrec run RECIPE --out"):
         report_again(tmp_path)
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    said = rf"stages aren't done, .*; finish the run with: distilrec run {tmp_path}/recipe.yaml --out {tmp_path}$"
+    with pytest.raises(ArtefactError, match=said):
+        report_again(tmp_path)
+    (tmp_path / "width-4").mkdir()
+    write_recipe(recipe, tmp_path / "width-4" / "recipe.yaml")
+    with pytest.raises(ArtefactError, match="finish the run with: distilrec bench, as it was begun"):
+        report_again(tmp_path / "width-4")
 
 
 def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_path: Path) -> None:
@@ -345,8 +354,44 @@ def test_the_smallest_student_that_will_do(source: Path, tmp_path: Path) -> None
     recipe = Recipe.model_validate(changed)
     found = find_smallest(recipe, tmp_path, Limits(keep=0.0, bytes=None, ms=None), jobs=1, progress=Counter())
     assert found.student.model.model_dump()["embedding_size"] == 2
-    with pytest.raises(RecipeError, match=r"No student satisfies all limits.*width"):
-        find_smallest(recipe, tmp_path, Limits(keep=None, bytes=10, ms=None), jobs=1, progress=Counter())
+    note = found.smallest
+    assert note is not None
+    assert (note.keep, note.max_bytes, note.max_ms, note.tried) == (0.0, None, None, 24)
+    assert note.kept > 0
+    assert 0 < note.bytes < 1000
+    with pytest.raises(RecipeError, match=r"No student satisfies all limits.*The nearest: width 2 as"):
+        find_smallest(recipe, tmp_path, Limits(keep=1.0, bytes=10, ms=None), jobs=1, progress=Counter())
+    found = found.model_copy(update={"evaluation": Evaluation(metrics=("ndcg@10",), seeds=1)})
+    report = run(found.model_copy(update={"joint": None, "compared": {}}), tmp_path, jobs=1, progress=Counter())
+    assert report.smallest is not None
+    assert report.smallest.model_dump() == {**note.model_dump(), "width": 2, "precision": found.student.precision}
+    assert read_recipe(tmp_path / "recipe.yaml").smallest == note
+    assert "was chosen among 24 students on validation" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ((98, None, None), r"--keep 98 is no share.*; for 98 % write 0\.98"),
+        ((float("nan"), None, None), "is no share"),
+        ((None, 0, None), "--max-bytes 0: no student is that small"),
+        ((None, None, 0.0), "--max-ms 0: no student is that small or fast"),
+    ],
+)
+def test_limits_that_no_student_can_meet_are_refused(limits: tuple[Any, Any, Any], said: str) -> None:
+    """A search of many students would end with none, and 98 would be read as 9,800 %."""
+    with pytest.raises(RecipeError, match=said):
+        Limits(*limits)
+
+
+def test_the_nearest_student_is_the_one_that_misses_the_limits_by_least(source: Path) -> None:
+    """The best of all students is the largest, and says nothing of how far a limit on bytes has to be loosened."""
+    recipe = Recipe.model_validate(content(source))
+    limits = Limits(keep=0.9, bytes=100, ms=2.0)
+    large, small, slow = (_Candidate(recipe, *found) for found in ((1.0, 300, 1.0), (0.6, 110, 1.0), (0.9, 50, 3.0)))
+    assert [candidate.excess(limits) for candidate in (large, small, slow)] == pytest.approx([2.0, 1 / 3, 0.5])
+    assert _Candidate(recipe, 0.9, 100, 2.0).excess(limits) == 0
+    assert large.excess(Limits(keep=0.0, bytes=None, ms=None)) == 0
 
 
 def test_two_runs_in_one_folder_do_not_mix(source: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from distilrec.errors import ArtefactError
 from distilrec.pipeline.stages import Stage, Store
 
 
@@ -40,3 +43,14 @@ def test_stages_whose_names_begin_alike_are_not_confused(tmp_path: Path) -> None
     store = Store(tmp_path)
     store.finish(Stage("student alone 1", {"seed": 1}), {})
     assert store.why(Stage("student alone", {"seed": 1})) == "will run: it hasn't been run yet"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_place_that_can_be_no_folder_is_refused(place: str, tmp_path: Path) -> None:
+    """Whoever mistypes --out would read a traceback."""
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / place)
+    with pytest.raises(ArtefactError, match=rf"{place}: can't be made a run's folder \(.*\); name another --out"):
+        store.make()
+    with pytest.raises(ArtefactError, match="can't be made"), store.alone():
+        pass

@@ -246,6 +246,17 @@ def _open_parts() -> dict[str, Any]:
             for i, title in enumerate(TITLES[4:12])
         ],
         "audit": _audit(),
+        "smallest": {
+            "keep": 0.95,
+            "max_bytes": 100_000,
+            "max_ms": None,
+            "tried": 24,
+            "width": 8,
+            "precision": "int8",
+            "kept": 0.972,
+            "bytes": 91_200,
+            "ms": 0.21,
+        },
         "drift": _drift(),
         "tuning": [
             {"arm": arm, "trials": 20, "settings": settings, "validation": best, "note": note}
@@ -316,6 +327,7 @@ def example_dict() -> dict[str, Any]:
         "environment": {
             "versions": {"distilrec": "0.1.0", "python": "3.11.9", "torch": "2.6.0", "numpy": "2.2.1"},
             "machine": "Linux x86-64, 2 cores, 8 GB",
+            "threads": 2,
             "seed": 0,
             "command": "distilrec run recipes/films.yaml --out runs/films",
             "date": "2025-06-01T10:20:00+00:00",

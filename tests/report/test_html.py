@@ -86,6 +86,7 @@ def test_every_part_is_on_the_page(example_report):
         "Time order",
         "batch_size",
         "4be2f01",
+        "threads per process: 2",
         "reg: 250.0",
         "172.5 lower",
         "0.412",

@@ -173,3 +173,32 @@ def test_a_control_that_uses_the_teacher_does_not_deny_that_the_gain_is_the_teac
     tests = (WITH_TEACHER, BEATS_ALONE, ("distilled", "truncated teacher", 0.42, 0.003))
     (found,) = reservations(report(0.07, 0.098, *tests, controls=[("truncated teacher", 0.097)]))
     assert found.endswith("the gain is not shown to need more than a simpler use of the teacher.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((0.98, None, None), "the smallest that keeps at least 98.0 % of the teacher's NDCG@10: there"),
+        ((None, 500_000, 1.5), "the smallest that takes at most 500,000 bytes and answers within 1.5 ms: there"),
+        (
+            (0.5, 2_000, 1),
+            "the smallest that keeps at least 50.0 % of the teacher's NDCG@10, takes at most 2,000 bytes and answers "
+            "within 1 ms: there",
+        ),
+    ],
+)
+def test_the_size_that_was_searched_is_said_with_its_limits(asked, said):
+    """A student whose width nobody chose by hand, and no word of why it has it."""
+    base = report(0.07, 0.098, WITH_TEACHER, BEATS_ALONE)
+    search = {
+        **dict(zip(("keep", "max_bytes", "max_ms"), asked, strict=True)),
+        "tried": 24,
+        "width": 8,
+        "precision": "int8",
+        "kept": 0.9861,
+        "bytes": 4123,
+        "ms": 0.314,
+    }
+    (found,) = reservations(Report.model_validate({**base.model_dump(by_alias=True), "smallest": search}))
+    assert found.startswith(f"Width 8 as int8 was chosen among 24 students on validation, as {said}")
+    assert found.endswith("there it keeps 98.6 %, takes 4,123 bytes and answers in 0.31 ms.")

@@ -46,6 +46,23 @@ def test_scores_of_another_shape_are_refused(recorded, table):
         )
 
 
+@pytest.mark.parametrize("wrong", [lambda scores: scores.numpy(), lambda scores: scores.tolist(), lambda scores: None])
+def test_scores_that_are_no_tensor_are_refused(recorded, table, wrong):
+    """The first line of arithmetic would fail, in a file of ours."""
+
+    class Other(table):
+        def score(self, queries):
+            return wrong(super().score(queries))
+
+    with pytest.raises(SoftLabelError, match=r"score\(queries\) is a \w+, expected a torch.Tensor; torch.from_numpy"):
+        recorded(Other(torch.randn(50, 30)))
+
+
+def test_a_function_is_no_teacher(recorded, teacher):
+    with pytest.raises(SoftLabelError, match="the teacher, a method, lacks n_items, scores_are_logits, score; a teach"):
+        recorded(teacher.score)
+
+
 def test_histories_out_of_range_are_refused(recorded):
     """Masking item 30 of row 0 in a flat block would mask item 0 of row 1."""
     asked = Queries(np.arange(2, dtype=np.int32), Ragged.from_rows([[30], [1]]))
@@ -188,3 +205,20 @@ def test_a_teacher_without_factors_is_refused(recorded, table):
     with pytest.raises(SoftLabelError, match="Encoder lacks"):
         recorded(teacher, kind="factored")
     assert recorded(teacher, hidden=True).batch(np.arange(2)).hidden.shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", ["topk", "factored"])
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("hidden", lambda queries: np.zeros((len(queries), 4)), r"hidden\(queries\) is a ndarray, expected a torch"),
+        ("item_vectors", lambda: np.zeros((30, 4)), r"item_vectors\(\) is a ndarray, expected a torch"),
+        ("item_vectors", lambda: torch.zeros(4, 30), r"item_vectors\(\) has shape \(4, 30\), expected \(30, 4\)"),
+        ("item_bias", lambda: torch.zeros(30, 1), r"item_bias\(\) has shape \(30, 1\), expected \(30,\)"),
+    ],
+)
+def test_factors_of_another_type_or_shape_are_refused(recorded, factored, kind, name, given, message):
+    """A bias (N, 1) would be added to the wrong side of the scores wherever as many queries are asked as items are."""
+    setattr(factored, name, given)
+    with pytest.raises(SoftLabelError, match=message):
+        recorded(factored, kind=kind)

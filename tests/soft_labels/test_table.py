@@ -255,6 +255,22 @@ def test_a_missing_file_is_named(recorded):
         SoftLabels.open(labels.path).batch(np.arange(50))
 
 
+@pytest.mark.parametrize("in_a_run", [False, True])
+def test_what_to_delete_of_a_damaged_store_is_named(recorded, in_a_run):
+    """Without the file that says that its stage is done, else the next run would find no store where it expects one."""
+    labels = recorded()
+    folder = labels.path.parent if in_a_run else labels.path
+    if in_a_run:
+        (folder / "stage.json").touch()
+    (labels.path / "shard-00002" / "items.npy").unlink()
+    with pytest.raises(ArtefactError, match=f"items.npy: missing; copy it again, or delete {folder} and record again"):
+        labels.verify()
+    (labels.path / "manifest.json").unlink()
+    (labels.path / "recording.json").unlink()
+    with pytest.raises(ArtefactError, match=f"not a store of soft labels.*delete {folder} and record again"):
+        SoftLabels.open(labels.path)
+
+
 def test_a_truncated_file_is_named(recorded):
     labels = recorded()
     path = labels.path / "shard-00000" / "items.npy"

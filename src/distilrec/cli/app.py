@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from distilrec import __version__
+
 __all__ = ["Json", "app"]
 
 app = typer.Typer(
@@ -19,3 +21,18 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"distilrec {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Options of the command line as a whole."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from distilrec.cli.app import Json, app
-from distilrec.cli.output import show_table
+from distilrec.cli.output import fitting, show_table
 from distilrec.cli.progress import Display
 from distilrec.errors import RecipeError, require
 
@@ -66,7 +66,11 @@ def methods(
     for width, rows in boards.items():
         report = reports[width]
         title = f"{report.data.name}, student of width {width}, {report.metric}; p-values corrected for all tests"
-        show_table(title, COLUMNS, [row.cells() for row in rows])
+        cells = [row.cells() for row in rows]
+        shown = fitting(COLUMNS, cells)
+        show_table(title, COLUMNS[:shown], [row[:shown] for row in cells])
+        if shown < len(COLUMNS):
+            print(f"Too narrow for: {', '.join(COLUMNS[shown:])}. A wider window shows them, --json prints all.")  # noqa: T201
 
 
 def parse_width(text: str) -> int:

@@ -38,10 +38,12 @@ class Display:
         self._live.stop()
 
     def begin(self, to_do: int, done: int) -> None:
-        """Show how much there is to do."""
-        self._of = to_do
+        """Show how much there is to do; of a search and the run after it, each counts for itself."""
+        self._count, self._of = 0, to_do
         if done:
             self._console.print(f"{done} stages are done already, {to_do} to run", style="dim")
+        if self._all is not None:
+            self._live.remove_task(self._all)
         self._all = self._live.add_task("all stages", total=to_do, text="")
 
     def step(self, stage: str, done: int, of: int, text: str) -> None:

@@ -15,7 +15,12 @@ from distilrec.errors import RecipeError, require
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe: recipes/*.yaml, or what `distilrec init` wrote.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run's folder; a run that is there already goes on.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes at once; default: one per core.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Processes at once, one thread each or OMP_NUM_THREADS; default: one per core."
+    ),
+]
 
 
 @app.command("run")
@@ -30,7 +35,7 @@ def run_command(
     explain: Annotated[bool, typer.Option("--explain", help="Only say which stages will run, and why.")] = False,
     keep: Annotated[
         float | None,
-        typer.Option("--keep", min=0.0, help="Find the smallest student that keeps this share of NDCG@10."),
+        typer.Option("--keep", min=0.0, help="Find the smallest student that keeps this share of NDCG@10, as 0.98."),
     ] = None,
     max_bytes: Annotated[
         str | None, typer.Option("--max-bytes", help="... in at most so many bytes, such as 500k or 2M.")
@@ -57,6 +62,9 @@ def run_command(
 
     content = read_recipe(recipe)
     limited = keep is not None or max_bytes is not None or max_ms is not None
+    limits = Limits(keep, None if max_bytes is None else parse_bytes(max_bytes), max_ms)
+    if explain and limited:
+        raise RecipeError("--explain can't foresee a search: leave it out, or --keep and the other limits")
     if since is not None:
         if limited:
             raise RecipeError("--since trains the earlier run's student on, so it can't go with --keep or other limits")
@@ -66,7 +74,6 @@ def run_command(
         return
     with Display() as display:
         if limited:
-            limits = Limits(keep, None if max_bytes is None else parse_bytes(max_bytes), max_ms)
             content = find_smallest(content, out, limits, jobs=jobs, progress=display)
         report = run(content, out, jobs=jobs, progress=display)
     _show_report(report, out, as_json)
@@ -169,7 +176,7 @@ def parse_bytes(text: str) -> int:
     factor = {"k": 10**3, "m": 10**6, "g": 10**9}.get(number[-1:], 1)
     try:
         return int(float(number[:-1] if factor > 1 else number) * factor)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise RecipeError(f"--max-bytes: {text!r} is not a size; write 800000, 500k, 2M or 1.5G") from error
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distilrec.pipeline.runner import available_cores
+from distilrec.pipeline.runner import available_cores, threads_per_process
 
 __all__ = ["environment"]
 
@@ -19,10 +19,11 @@ PACKAGES = ("distilrec", "torch", "numpy", "scipy", "polars")
 
 
 def environment(seed: int) -> dict[str, Any]:
-    """The report's part of that name: versions, machine, command, date and commit; seed: the recipe's."""
+    """The report's part of that name: versions, machine, threads, command, date and commit; seed: the recipe's."""
     return {
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "machine": f"{platform.machine()}, {available_cores()} cores, {platform.system()}",
+        "threads": threads_per_process(),
         "seed": seed,
         "command": _command(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -32,7 +33,8 @@ def environment(seed: int) -> dict[str, Any]:
 
 def _command() -> str:
     """What was typed, or that it was a call from Python."""
-    typed = Path(sys.argv[0]).stem == "distilrec"
+    program = Path(sys.argv[0])
+    typed = program.stem == "distilrec" or program.parts[-2:] == ("distilrec", "__main__.py")
     return shlex.join(["distilrec", *sys.argv[1:]]) if typed else "from Python"
 
 

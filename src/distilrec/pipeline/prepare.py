@@ -10,7 +10,7 @@ from distilrec.errors import DataError, RecipeError
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.refresh import RefreshPlan
-from distilrec.pipeline.stages import STAGES, Store
+from distilrec.pipeline.stages import Store
 from distilrec.pipeline.task import Context
 from distilrec.recipe import Recipe
 
@@ -20,9 +20,11 @@ __all__ = ["check_since", "plan_of"]
 def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
     """Load the data and plan the run."""
     check_since(recipe)
-    (out / STAGES).mkdir(parents=True, exist_ok=True)
     since = None if recipe.since is None else Path(recipe.since)
+    if since is not None and since.resolve() == out.resolve():
+        raise RecipeError(f"since: {out} is the run to go on from, and would be overwritten; name another --out")
     context = Context(Store(out), recipe.data, since)
+    context.store.make()
     for part in ("validation", "test"):
         if len(context.prepared.split.queries(part)[0]) == 0:
             raise DataError(

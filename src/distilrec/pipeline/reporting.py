@@ -107,6 +107,7 @@ class _Maker:
             "audit": self.audit(),
             "tuning": self.tuning(self.plan.recipe.tuned),
             "tried": self.tuning(self.plan.recipe.tried),
+            "smallest": self.smallest(),
             "drift": self.drift(),
             "environment": environment(self.plan.recipe.seed),
         }
@@ -364,6 +365,14 @@ class _Maker:
             }
             for name, chosen in found.items()
         ]
+
+    def smallest(self) -> dict[str, Any] | None:
+        """What a search for the smallest student chose, and for which limits."""
+        note, student = self.plan.recipe.smallest, self.plan.recipe.student
+        if note is None:
+            return None
+        width = student.model.model_dump()["embedding_size"]
+        return {**note.model_dump(), "width": width, "precision": student.precision}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""

@@ -13,14 +13,16 @@ from distilrec.pipeline.earlier import leave_for_later
 from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.reporting import make_report
-from distilrec.pipeline.runner import Progress, run_tasks
-from distilrec.pipeline.stages import STAGES, Store
+from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
+from distilrec.pipeline.stages import STAGES, Store, writing
 from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
 from distilrec.soft_labels import forecast
 
 __all__ = ["explain", "forecast_labels", "report_again", "run", "run_part"]
+
+RECIPE = "recipe.yaml"
 
 
 def run(
@@ -31,20 +33,22 @@ def run(
     An interrupted run goes on where it stopped; a changed recipe re-runs what depends on the change. With
     `method: auto` the method is chosen first, and recipe.yaml holds the choice.
     """
+    end_if_imported()
     with Store(out).alone():
         recipe = choose(recipe, out, jobs=jobs, progress=progress)
         context, plan = plan_of(recipe, out)
         results = results or out
         results.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, results / "recipe.yaml")
+        write_recipe(recipe, results / RECIPE)
         run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
         report = make_report(plan, context)
-        write(report, results)
         student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
-        Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
-            results / "bundle", precision=recipe.student.precision
-        )
-        _leave_for_later(plan, context)
+        with writing(results):
+            write(report, results)
+            Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
+                results / "bundle", precision=recipe.student.precision
+            )
+            _leave_for_later(plan, context)
         return report
 
 
@@ -72,13 +76,20 @@ def run_part(
 
 
 def report_again(out: Path) -> Report:
-    """Make the report of a finished run again. Raises ArtefactError where stages are missing."""
+    """Make the report of a finished run again. ArtefactError says what finishes one that isn't finished."""
+    if not (out / RECIPE).is_file():
+        raise ArtefactError(
+            f"{out}: no run to report on, it has no {RECIPE}; run it with: distilrec run RECIPE --out {out}"
+        )
     # A comparison of several widths has a report for each, and their stages one folder above.
-    home = out if (out / STAGES).is_dir() else out.parent
-    context, plan = plan_of(read_recipe(out / "recipe.yaml"), home)
+    home = out.parent if (out.parent / STAGES).is_dir() and not (out / STAGES).is_dir() else out
+    context, plan = plan_of(read_recipe(out / RECIPE), home)
     missing = [task.stage.name for task in plan.tasks if not context.store.done(task.stage)]
     if missing:
-        raise ArtefactError(f"{out}: {len(missing)} stages aren't done, such as {missing[0]!r}; run the recipe again")
+        cure = "distilrec bench, as it was begun" if home != out else f"distilrec run {out / RECIPE} --out {out}"
+        raise ArtefactError(
+            f"{out}: {len(missing)} stages aren't done, such as {missing[0]!r}; finish the run with: {cure}"
+        )
     report = make_report(plan, context)
     write(report, out)
     return report

@@ -17,7 +17,7 @@ from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
 from distilrec.ranking import evaluate
-from distilrec.recipe import Recipe
+from distilrec.recipe import Recipe, Smallest
 from distilrec.rng import child_seed
 
 __all__ = ["Limits", "find_smallest"]
@@ -29,11 +29,24 @@ LATENCY_QUERIES = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """keep: least share of the teacher's validation NDCG@10. bytes: of the weights file. ms: median per query."""
+    """keep: least share, 0 to 1, of the teacher's validation NDCG@10. bytes: of the weights file. ms: median per query.
+
+    Raises RecipeError where a limit is one that no student can meet.
+    """
 
     keep: float | None
     bytes: int | None
     ms: float | None
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and not 0 <= self.keep <= 1:
+            raise RecipeError(
+                f"--keep {self.keep:g} is no share of the teacher's NDCG@10, which lies between 0 and 1; for "
+                f"{self.keep:g} % write {self.keep / 100:g}"
+            )
+        for name, value in {"--max-bytes": self.bytes, "--max-ms": self.ms}.items():
+            if value is not None and not value > 0:
+                raise RecipeError(f"{name} {value:g}: no student is that small or fast; write a number above 0")
 
 
 @dataclass(frozen=True)
@@ -43,17 +56,34 @@ class _Candidate:
     bytes: int
     ms: float
 
-    def meets(self, limits: Limits) -> bool:
-        return (
-            (limits.keep is None or self.kept >= limits.keep)
-            and (limits.bytes is None or self.bytes <= limits.bytes)
-            and (limits.ms is None or self.ms <= limits.ms)
-        )
+    def excess(self, limits: Limits) -> float:
+        """By which share of itself the limit is missed that is missed most; 0 where all are met."""
+        shares = [0.0]
+        if limits.keep:
+            shares.append(1 - self.kept / limits.keep)
+        if limits.bytes is not None:
+            shares.append(self.bytes / limits.bytes - 1)
+        if limits.ms is not None:
+            shares.append(self.ms / limits.ms - 1)
+        return max(shares)
 
     def says(self) -> str:
         width = getattr(self.recipe.student.model, "embedding_size", "?")
         precision = self.recipe.student.precision
         return f"width {width} as {precision}: keeps {self.kept:.1%} in {self.bytes:,} bytes and {self.ms:.2f} ms"
+
+    def chosen(self, limits: Limits, tried: int) -> Recipe:
+        """The recipe, with a note of what was asked for and found."""
+        note = Smallest(
+            keep=limits.keep,
+            max_bytes=limits.bytes,
+            max_ms=limits.ms,
+            tried=tried,
+            kept=self.kept,
+            bytes=self.bytes,
+            ms=self.ms,
+        )
+        return self.recipe.model_copy(update={"smallest": note})
 
 
 def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None = None, progress: Progress) -> Recipe:
@@ -61,7 +91,8 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
 
     The recipe's own width, those of `evaluation.widths` and 4 to 64 are each distilled once, with the recipe's
     settings, and saved at each precision; sizes and latencies are those of the saved model. Without a size among the
-    limits, the smallest that keeps enough is chosen; raises RecipeError with the nearest candidates where none will do.
+    limits, the smallest that keeps enough is chosen; the recipe's `smallest` says what was asked for and found. Raises
+    RecipeError where none will do, with the candidates that miss the limits by least.
     `method: auto` is settled first, at the recipe's own width.
     """
     recipe = choose(recipe, out, jobs=jobs, progress=progress)
@@ -74,15 +105,15 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
     candidates = [
         _measured(variant, task, precision, context, float(best)) for variant, task in tasks for precision in PRECISIONS
     ]
-    fitting = sorted((c for c in candidates if c.meets(limits)), key=lambda c: (c.bytes, -c.kept))
+    fitting = sorted((c for c in candidates if c.excess(limits) == 0), key=lambda c: (c.bytes, -c.kept))
     if not fitting:
-        nearest = sorted(candidates, key=lambda c: -c.kept)[:3]
+        nearest = sorted(candidates, key=lambda c: (c.excess(limits), -c.kept))[:3]
         raise RecipeError(
             "No student satisfies all limits on validation. The nearest: "
             + "; ".join(candidate.says() for candidate in nearest)
             + ". Loosen a limit, or give the student more widths in evaluation.widths"
         )
-    return fitting[0].recipe
+    return fitting[0].chosen(limits, len(candidates))
 
 
 def _variants(recipe: Recipe) -> list[Recipe]:

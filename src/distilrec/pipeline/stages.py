@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distilrec.errors import ArtefactError
+from safetensors import SafetensorError
+
+from distilrec.errors import ArtefactError, DistilRecError
 from distilrec.locking import alone
 
-__all__ = ["STAGES", "Stage", "Store"]
+__all__ = ["STAGES", "Stage", "Store", "writing"]
 
 DONE = "stage.json"
 STAGES = "stages"
@@ -46,8 +48,18 @@ class Store:
 
     run: Path
 
+    def make(self) -> None:
+        """Make the run's folder where it is missing; ArtefactError where it can't be made."""
+        try:
+            (self.run / STAGES).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtefactError(
+                f"{self.run}: can't be made a run's folder ({error.filename}: {error.strerror}); name another --out"
+            ) from error
+
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from running stages here, whatever is done meanwhile; ArtefactError where one does."""
+        self.make()
         busy = f"{self.run}: another run is under way there; wait until it has finished, or name another --out"
         return alone(self.run / ".lock", ArtefactError(busy))
 
@@ -105,6 +117,20 @@ class Store:
         parents = [p.name for p in stage.parents if old["parents"].get(p.name) != p.key]
         reasons = [f"{name} changed" for name in changed] + [f"stage {name!r} changed" for name in parents]
         return "; ".join(reasons) or "it depends on other stages than before"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise DistilRecError where a full disk, or a right that is missing, ends what is done meanwhile in the folder."""
+    try:
+        yield
+    except DistilRecError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise DistilRecError(
+            f"{folder}: {error}; see that there is room and that it may be written, then run again: what is finished "
+            "is kept"
+        ) from error
 
 
 def _changes(prefix: str, old: Any, new: Any) -> list[str]:

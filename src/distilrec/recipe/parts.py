@@ -14,7 +14,8 @@ from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
 __all__ = [
-    "Alone", "Auto", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record", "Student"
+    "Alone", "Auto", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record", "Smallest",
+    "Student",
 ]  # fmt: skip
 
 Control: TypeAlias = Literal[
@@ -146,6 +147,22 @@ class Chosen(Part):
     trials: int
     validation: float
     settings: dict[str, float | int | str | None]
+
+
+class Smallest(Part):
+    """How the student's width and precision were found: a note that a search for the smallest leaves in the recipe.
+
+    keep, max_bytes, max_ms: what was asked for, None where nothing was. tried: how many students. kept: the share of
+    the teacher's NDCG@10 on validation that the chosen one keeps; bytes: of its weights; ms: its median per query.
+    """
+
+    keep: float | None
+    max_bytes: int | None
+    max_ms: float | None
+    tried: int
+    kept: float
+    bytes: int
+    ms: float
 
 
 class Auto(Part):

@@ -11,7 +11,19 @@ from distilrec.distillation import METHODS, check_pair
 from distilrec.distillation.method import Supply
 from distilrec.errors import RecipeError
 from distilrec.models import VectorConfig, has_vectors, reads_histories
-from distilrec.recipe.parts import Alone, Auto, Chosen, Distilled, Evaluation, Joint, Member, Part, Record, Student
+from distilrec.recipe.parts import (
+    Alone,
+    Auto,
+    Chosen,
+    Distilled,
+    Evaluation,
+    Joint,
+    Member,
+    Part,
+    Record,
+    Smallest,
+    Student,
+)
 
 __all__ = ["Recipe"]
 
@@ -22,7 +34,7 @@ class Recipe(Part):
     """All settings of a run.
 
     method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
-    `distilled`. tried: what such a choice saw, best first.
+    `distilled`. tried: what such a choice saw, best first. smallest: what a search for the smallest student saw.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
     since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
     are continued, and drift is reported; `data` is the whole log of today.
@@ -43,6 +55,7 @@ class Recipe(Part):
     evaluation: Evaluation = Evaluation()
     tuned: dict[str, Chosen] = Field(default_factory=dict)
     tried: dict[str, Chosen] = Field(default_factory=dict)
+    smallest: Smallest | None = None
 
     @field_validator("method", mode="before")
     @classmethod

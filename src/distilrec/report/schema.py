@@ -222,6 +222,24 @@ class Tuning(_Part):
     note: str = ""
 
 
+class Smallest(_Part):
+    """How the distilled student's width and precision were chosen: the fewest bytes within limits, on validation."""
+
+    keep: Share | None
+    """The least share of the teacher's NDCG@10 that was asked for; null where none was, as with the other limits."""
+    max_bytes: Count | None
+    max_ms: Positive | None
+    tried: Count
+    """Students, of all widths and precisions."""
+    width: Count
+    precision: str
+    kept: Positive
+    """Share of the teacher's NDCG@10 that the chosen student keeps on validation."""
+    bytes: Count
+    ms: Positive
+    """Median per query."""
+
+
 class Change(_Part):
     """A model's quality on new interactions, and on the test part of the run that trained it; means over users.
 
@@ -271,6 +289,8 @@ class Environment(_Part):
 
     versions: dict[str, str]
     machine: str
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Of each process; with another number, sums may differ in their last bits."""
     seed: int
     command: str
     date: str
@@ -317,6 +337,8 @@ class Report(_Part):
     tuning: list[Tuning] = []
     tried: list[Tuning] = []
     """What `method: auto` chose among, best first; `arm` is then the name of a method."""
+    smallest: Smallest | None = None
+    """Null unless the smallest student within limits was asked for."""
     drift: Drift | None = None
     """Null unless the run goes on from an earlier one."""
     environment: Environment

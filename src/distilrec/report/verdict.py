@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distilrec.report.numbers import label, number, p_value, percent
+from distilrec.report.numbers import count, label, milliseconds, number, p_value, percent
 from distilrec.report.schema import Arm, Comparison, Report
 
 __all__ = ["gain", "reservations", "retention_interval", "verdict"]
@@ -23,9 +23,10 @@ def reservations(report: Report) -> list[str]:
     """Sentences to be read with the verdict.
 
     They name the controls that do as well as the distilled student, a teacher that is not shown to beat the student
-    alone, what a teacher can do with more than a student with user vectors may know, and a method that was chosen.
+    alone, what a teacher can do with more than a student with user vectors may know, and a method or a size that was
+    chosen.
     """
-    found = (_controls(report), _weak_teacher(report), _informed_teacher(report), _choice(report))
+    found = (_controls(report), _weak_teacher(report), _informed_teacher(report), _choice(report), _size(report))
     return [text for text in found if text]
 
 
@@ -148,4 +149,24 @@ def _choice(report: Report) -> str | None:
     return (
         f"The method was chosen among {len(report.tried)}, with {trials} each: {best.arm}, since it had the best "
         f"{label(report.validation_metric)} on validation, {found}; {others[0].arm} came next with {following}."
+    )
+
+
+def _size(report: Report) -> str | None:
+    """Which size a search for the smallest student chose, and for which limits."""
+    found = report.smallest
+    if found is None:
+        return None
+    asked = []
+    if found.keep is not None:
+        asked.append(f"keeps at least {percent(found.keep)} of the teacher's NDCG@10")
+    if found.max_bytes is not None:
+        asked.append(f"takes at most {count(found.max_bytes)} bytes")
+    if found.max_ms is not None:
+        asked.append(f"answers within {found.max_ms:g} ms")
+    limits = " and ".join([", ".join(asked[:-1]), asked[-1]] if len(asked) > 1 else asked)
+    return (
+        f"Width {found.width} as {found.precision} was chosen among {found.tried} students on validation, as the "
+        f"smallest that {limits}: there it keeps {percent(found.kept)}, takes "
+        f"{count(found.bytes)} bytes and answers in {milliseconds(found.ms)}."
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distilrec.ranking import queries_at_once
 from distilrec.scoring import DotProduct, HiddenStates, Queries, Recommender
-from distilrec.soft_labels.checks import check_scores, check_states
+from distilrec.soft_labels.checks import check_items, check_scores, check_states
 
 __all__ = ["answer", "answer_with_states", "blocks", "factors", "mask_seen"]
 
@@ -32,7 +32,9 @@ def answer(teacher: Recommender, queries: Queries) -> Tensor:
 def factors(teacher: DotProduct) -> tuple[Tensor, Tensor]:
     """Item vectors (N, D) and biases (N,), zeros if there are none, float32."""
     with torch.inference_mode():
-        vectors, bias = teacher.item_vectors().float(), teacher.item_bias()
+        vectors, bias = teacher.item_vectors(), teacher.item_bias()
+        check_items(teacher, vectors, bias)
+        vectors = vectors.float()
         return vectors, vectors.new_zeros(len(vectors)) if bias is None else bias.float()
 
 

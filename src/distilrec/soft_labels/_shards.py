@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from distilrec.errors import ArtefactError
 from distilrec.soft_labels._files import Column
-from distilrec.soft_labels.manifest import Manifest, shard_name
+from distilrec.soft_labels.manifest import Manifest, cure, shard_name
 
-__all__ = ["CURE", "Groups", "Shards"]
+__all__ = ["Groups", "Shards"]
 
-CURE = "copy the store again or record it again"
 # Per shard that a batch touches: its number, the places in the batch, the rows within the shard.
 Groups: TypeAlias = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]
 
@@ -64,10 +63,10 @@ class Shards:
             try:
                 array = np.load(path, mmap_mode="r")
             except (OSError, ValueError) as error:
-                raise ArtefactError(f"{path}: missing or damaged; {CURE}") from error
+                raise ArtefactError(f"{path}: missing or damaged; {cure(self._path)}") from error
             if array.dtype != dtype or array.shape != (rows, *shape):
                 raise ArtefactError(
-                    f"{path}: holds {array.dtype} {array.shape}, expected {dtype} {(rows, *shape)}; {CURE}"
+                    f"{path}: holds {array.dtype} {array.shape}, expected {dtype} {(rows, *shape)}; {cure(self._path)}"
                 )
             self._arrays[name] = np.asarray(array)
         return self._arrays[name]

@@ -17,10 +17,12 @@ __all__ = [
     "DeclaresTraining",
     "check_factors",
     "check_held_out",
+    "check_items",
     "check_queries",
     "check_scores",
     "check_spread",
     "check_states",
+    "check_teacher",
     "check_training_data",
 ]
 
@@ -34,6 +36,16 @@ class DeclaresTraining(Protocol):
     """A teacher that says which data it was trained on."""
 
     training_fingerprint: str
+
+
+def check_teacher(teacher: object) -> None:
+    """Refuse what isn't asked for scores as a Recommender is."""
+    lacks = [name for name in ("n_items", "scores_are_logits", "score") if not hasattr(teacher, name)]
+    if lacks:
+        raise SoftLabelError(
+            f"record: the teacher, a {type(teacher).__name__}, lacks {', '.join(lacks)}; a teacher has `n_items`, "
+            "`scores_are_logits` and `score(queries)`, which gives a tensor of shape (queries, items)"
+        )
 
 
 def check_queries(queries: Queries, query_ids: NDArray[Any], n_items: int) -> None:
@@ -110,7 +122,8 @@ def _shared_pairs(rows: Ragged, users: NDArray[np.int32], held_out: Interactions
 
 
 def check_scores(scores: Tensor, queries: Queries, n_items: int) -> None:
-    """Refuse scores of another shape than (B, N), NaN and infinity."""
+    """Refuse scores that are no tensor, or of another shape than (B, N), NaN and infinity."""
+    _check_tensor(scores, "score(queries)")
     if tuple(scores.shape) != (len(queries), n_items):
         raise SoftLabelError(
             f"record: the teacher's scores have shape {tuple(scores.shape)}, expected "
@@ -126,8 +139,17 @@ def check_scores(scores: Tensor, queries: Queries, n_items: int) -> None:
         )
 
 
+def _check_tensor(given: object, what: str) -> None:
+    if not isinstance(given, Tensor):
+        raise SoftLabelError(
+            f"record: the teacher's {what} is a {type(given).__name__}, expected a torch.Tensor; "
+            "torch.from_numpy makes one of a NumPy array"
+        )
+
+
 def check_states(states: Tensor, n_queries: int, width: int) -> None:
-    """Refuse hidden states of another shape than (B, D), NaN and infinity."""
+    """Refuse hidden states that are no tensor, or of another shape than (B, D), NaN and infinity."""
+    _check_tensor(states, "hidden(queries)")
     if tuple(states.shape) != (n_queries, width) or not bool(states.isfinite().all()):
         raise SoftLabelError(
             f"record: expected finite hidden states of shape {(n_queries, width)}, given "
@@ -156,12 +178,30 @@ def check_factors(teacher: Recommender, queries: Queries) -> None:
             f"{type(teacher).__name__} lacks; record it with kind 'topk' or 'full'"
         )
     with torch.inference_mode():
-        product, bias = teacher.hidden(queries) @ teacher.item_vectors().T, teacher.item_bias()
-        product = product if bias is None else product + bias
+        states, vectors, bias = teacher.hidden(queries), teacher.item_vectors(), teacher.item_bias()
+        check_states(states, len(queries), teacher.width)
+        check_items(teacher, vectors, bias)
+        product = states @ vectors.T if bias is None else states @ vectors.T + bias
         scores = teacher.score(queries)
         error = float((product - scores).abs().max())
     if error > 1e-3 * (1.0 + float(scores.abs().max())):
         raise SoftLabelError(
             f"record: the teacher's score is up to {error:.3g} off hidden @ item_vectors.T + item_bias; "
             "its factors say something else than its lists, so correct one of them"
+        )
+
+
+def check_items(teacher: DotProduct, vectors: Tensor, bias: Tensor | None) -> None:
+    """Refuse item vectors of another shape than (N, D), and biases of another than (N,)."""
+    _check_shape(vectors, "item_vectors()", (teacher.n_items, teacher.width))
+    if bias is not None:
+        _check_shape(bias, "item_bias()", (teacher.n_items,))
+
+
+def _check_shape(given: Tensor, what: str, shape: tuple[int, ...]) -> None:
+    _check_tensor(given, what)
+    if tuple(given.shape) != shape:
+        raise SoftLabelError(
+            f"record: the teacher's {what} has shape {tuple(given.shape)}, expected {shape}; correct it, `n_items` or "
+            "`width`"
         )

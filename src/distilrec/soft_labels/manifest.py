@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from distilrec.errors import ArtefactError
 from distilrec.soft_labels._files import Column
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "RECORDING", "DType", "Kind", "Layout", "Manifest", "shard_name"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "RECORDING", "DType", "Kind", "Layout", "Manifest", "cure", "shard_name"]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -32,6 +32,12 @@ def shard_name(shard: int) -> str:
     'shard-00003'
     """
     return f"shard-{shard:05d}"
+
+
+def cure(store: Path) -> str:
+    """What to do about a damaged store: of a run's, the whole stage has to go, or the run takes it for done."""
+    stage = (store.parent / "stage.json").is_file()
+    return f"copy it again, or delete {store.parent if stage else store} and record again"
 
 
 class Layout(BaseModel):
@@ -121,20 +127,23 @@ class Manifest(Layout):
         if not path.is_file():
             if (folder / RECORDING).is_file():
                 raise ArtefactError(f"{folder}: the recording isn't finished; repeat it to go on where it stopped")
-            raise ArtefactError(f"{folder}: not a store of soft labels, it holds no {MANIFEST}")
+            raise ArtefactError(
+                f"{folder}: not a store of soft labels, it holds no {MANIFEST}; name another folder, or where it was "
+                f"one, {cure(folder)}"
+            )
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
             version = content.get("format_version")
         except (ValueError, AttributeError) as error:
-            raise ArtefactError(f"{path}: damaged, not a JSON object; record again") from error
+            raise ArtefactError(f"{path}: damaged, not a JSON object; {cure(folder)}") from error
         if version != FORMAT_VERSION:
             raise ArtefactError(
                 f"{path}: format version {version}, but this version of distilrec reads {FORMAT_VERSION}; "
-                "record again, or install a version that reads it"
+                f"install a version that reads it, or delete {folder} and record again"
             )
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
-            raise ArtefactError(f"{path}: damaged at {field!r}: {first['msg']}; record again") from error
+            raise ArtefactError(f"{path}: damaged at {field!r}: {first['msg']}; {cure(folder)}") from error

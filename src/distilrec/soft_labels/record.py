@@ -56,6 +56,7 @@ def record(
     Raises SoftLabelError when the teacher or the queries are unfit, the folder holds something else, another process
     records into it, `since` doesn't fit, or the disk is too small; ArtefactError when a file of `since` is damaged.
     """
+    checks.check_teacher(teacher)
     query_ids = np.asarray(query_ids)
     checks.check_queries(queries, query_ids, teacher.n_items)
     checks.check_training_data(teacher, data_fingerprint)

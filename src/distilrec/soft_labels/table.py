@@ -14,9 +14,9 @@ from torch import Tensor
 from distilrec.errors import ArtefactError, SoftLabelError
 from distilrec.soft_labels._encoding import decode
 from distilrec.soft_labels._files import sha256
-from distilrec.soft_labels._shards import CURE, Shards
+from distilrec.soft_labels._shards import Shards
 from distilrec.soft_labels.batch import SoftBatch
-from distilrec.soft_labels.manifest import Manifest
+from distilrec.soft_labels.manifest import Manifest, cure
 
 __all__ = ["SoftLabels"]
 
@@ -149,9 +149,9 @@ class SoftLabels:
         for name, expected in self.manifest.checksums.items():
             path = self.path / name
             if not path.is_file():
-                raise ArtefactError(f"{path}: missing; {CURE}")
+                raise ArtefactError(f"{path}: missing; {cure(self.path)}")
             if sha256(path) != expected:
-                raise ArtefactError(f"{path}: damaged, its checksum differs; {CURE}")
+                raise ArtefactError(f"{path}: damaged, its checksum differs; {cure(self.path)}")
 
     def summary(self) -> dict[str, Any]:
         """What the store is, for reports: the manifest without checksums, the number of shards, and bytes."""
