@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from distilrec.data import Batch, Batches, Interactions
 from distilrec.scoring import Queries
@@ -69,6 +70,17 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32: a score for each item, higher is better."""
+
+    def flops(self, query: Queries) -> int:
+        """Floating-point operations of scoring a query, a multiplication and an addition counting as two.
+
+        query: exactly one. Counted are matrix products, convolutions and attention, as PyTorch runs them, which is
+        nearly all of a neural model; sums, norms and look-ups aren't, so 0 says that the answer is looked up. A model
+        that computes outside of PyTorch gives the same by a formula.
+        """
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.score(query)
+        return int(counter.get_total_flops())
 
     def serving_state(self) -> dict[str, Tensor]:
         """What is needed to score, by name: what is saved, and what counts as parameters."""

@@ -88,3 +88,7 @@ class EASE(ClosedForm):
         """(B, N) float32."""
         x = history_matrix(queries.histories, self.n_items, self.config.recency_half_life)
         return torch.from_numpy(x @ self.weights.numpy())
+
+    def flops(self, query: Queries) -> int:
+        """2 N for each item of the history: its row of B, weighed and added."""
+        return 2 * history_matrix(query.histories, self.n_items).nnz * self.n_items

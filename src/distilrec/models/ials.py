@@ -83,10 +83,7 @@ class IALS(ClosedForm):
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32: each query's vector, from its history."""
-        # Made once for the items as they are: in an evaluation's block it would cost more than all of its queries.
-        if self._served is None or self._served[0] != self.items._version:
-            self._served = self.items._version, self._turned(self.items)
-        return self._solve(self._weights(queries.histories), self._served[1])
+        return self._solve(self._weights(queries.histories), self._serving())
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
@@ -98,6 +95,19 @@ class IALS(ClosedForm):
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         return self.hidden(queries) @ self.items.T
+
+    def flops(self, query: Queries) -> int:
+        """Those of the products, and n^3 / 3 + 2 n^2 for the system of n = min(L, D) unknowns, by Cholesky."""
+        self._serving()  # is made for all queries, and no cost of this one
+        n = min(self._weights(query.histories).nnz, self.width)
+        return super().flops(query) + n**3 // 3 + 2 * n**2
+
+    def _serving(self) -> _Turned:
+        """The items as queries are solved with; made once for the items as they are: in an evaluation's block it would
+        cost more than all of its queries."""
+        if self._served is None or self._served[0] != self.items._version:
+            self._served = self.items._version, self._turned(self.items)
+        return self._served[1]
 
     def _weights(self, histories: Any) -> csr_array[Any, Any]:
         return history_matrix(histories, self.n_items, self.config.recency_half_life)

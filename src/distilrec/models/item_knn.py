@@ -74,3 +74,7 @@ class ItemKNN(ClosedForm):
         table = (self.similarities.numpy().ravel(), self.neighbours.numpy().ravel(), ends)
         neighbours = scipy.sparse.csr_array(table, shape=(self.n_items, self.n_items))
         return torch.from_numpy((x @ neighbours).toarray().astype(np.float32))
+
+    def flops(self, query: Queries) -> int:
+        """2 for each neighbour that is kept of each item of the history: its cosine, weighed and added."""
+        return 2 * history_matrix(query.histories, self.n_items).nnz * self.neighbours.shape[1]

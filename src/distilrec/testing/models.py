@@ -141,6 +141,14 @@ class ModelContract:
         close(alone, scores)
         assert scores_of(model, queries[:0]).shape == (0, data.log.n_items)
 
+    def test_what_a_query_costs(self, model: Model, data: Split) -> None:
+        """Prevents a model that looks free because it computes outside of PyTorch, and costs that its users lack."""
+        short, long = (
+            model.flops(Queries(np.zeros(1, np.int32), Ragged.from_rows([row]))) for row in ([3], [9, 4, 6, 1, 0, 2, 8])
+        )
+        assert short < long if model.reads_histories else short == long
+        assert (short > 0) != isinstance(model, Popularity)
+
     def test_saved_and_loaded_it_scores_the_same(self, model: Model, data: Split, tmp_path: Path) -> None:
         """Prevents a weight that is trained but not saved, and rounding that ruins what was measured."""
         queries = some_queries(data)
