@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distilrec.data import Interactions
 from distilrec.models.base import ClosedForm, ModelConfig
-from distilrec.models.ease import history_matrix
+from distilrec.models.ease import history_matrix, pair_weights
 from distilrec.scoring import Queries
 
 __all__ = ["IALS", "IALSConfig"]
@@ -55,8 +55,9 @@ class IALS(ClosedForm):
     items x with n_x interactions among M items or users, each side in turn in closed form.
 
     Sources: Hu, Koren and Volinsky, ICDM 2008; the loss and its regularisation as in Rendle et al., Revisiting the
-    Performance of iALS on Item Recommendation Benchmarks, RecSys 2022, equations 4 and 6. Deviations: w may fall with
-    age; user vectors aren't kept but solved for when asked, so that a new user needs no training.
+    Performance of iALS on Item Recommendation Benchmarks, RecSys 2022, equations 4 and 6. Deviations: w, the sample
+    weight, may fall with age, and n_x counts whatever weighs anything as one; user vectors aren't kept but solved for
+    when asked, so that a new user needs no training.
     """
 
     def __init__(self, config: IALSConfig, n_users: int, n_items: int) -> None:
@@ -72,10 +73,8 @@ class IALS(ClosedForm):
         """Sweep over users and items."""
         taken = self._weights(train.histories)
         if train.weights is not None:
-            rows, positions = train.histories.positions()
-            # Summed where a user took an item more than once, and no more than 1, as their age is.
-            weighed = csr_array((train.weights[positions], (rows, train.histories.values[positions])), taken.shape)
-            taken = taken.multiply(weighed.minimum(1.0)).tocsr()
+            taken.data *= pair_weights(train)
+            taken.eliminate_zeros()  # what weighs nothing isn't taken, and has no say in the ridge
         by_item = taken.T.tocsr()
         for _ in range(self.config.sweeps):
             users = self._solve(taken, self._turned(self.items))

@@ -177,6 +177,18 @@ class ModelContract:
         models = [self.make(each, training=one) for each in (data, altered)]
         assert torch.equal(*(scores_of(model, some_queries(data)) for model in models))
 
+    def test_sample_weights_count(self, data: Split) -> None:
+        """Prevents weights that are read and have no say, and numbers that move where all weigh the same."""
+        one = self.training.model_copy(update={"epochs": 1})
+        size = len(data.log.histories.values)
+        drawn = generator(0, "weights").uniform(0.5, 4.0, size).astype(np.float32)
+        plain, even, uneven = (
+            self.make(Split(replace(data.log, weights=weights), data.part), training=one).state_dict()
+            for weights in (None, np.ones(size, np.float32), drawn)
+        )
+        assert all(torch.equal(value, even[name]) for name, value in plain.items())
+        assert not all(torch.equal(value, uneven[name]) for name, value in plain.items())
+
     def test_learns_clusters(self, model: Model, data: Split) -> None:
         """Prevents a model that trains without error and learns nothing."""
         assert hit_rate(model, data, 3) >= popularity_hit_rate(data, 3) + self.least_gain
