@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distilrec.losses._common import check_mask, check_scores, check_shape, check_temperature, weighted_mean
+from distilrec.losses._common import (
+    check_mask,
+    check_scores,
+    check_shape,
+    check_temperature,
+    row_weights,
+    weighted_mean,
+)
 
 __all__ = ["missed_recall", "soft_top_k"]
 
@@ -77,11 +84,7 @@ def missed_recall(
     check_scores(where, student_scores, "probabilities", probabilities, mask)
     inside = soft_top_k(student_scores, mask, k, temperature=temperature)
     missed = (probabilities.detach().masked_fill(~mask, 0.0) * (1 - inside)).sum(1)
-    some = mask.any(1).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, (len(mask),), "weights would multiply other rows")
-        some = some * weights
-    return weighted_mean(where, missed, some)
+    return weighted_mean(where, missed, row_weights(where, mask, weights))
 
 
 def _threshold(scores: Tensor, mask: Tensor, counts: Tensor, k: int) -> Tensor:

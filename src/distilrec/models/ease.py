@@ -68,7 +68,8 @@ def pair_weights(train: Interactions) -> NDArray[np.float32]:
     weights = np.ones(len(rows), np.float32) if train.weights is None else train.weights[positions]
     keys = rows * train.n_items + train.histories.values[positions]
     order = np.lexsort((weights, keys))
-    return weights[order[np.diff(keys[order], append=-1) != 0]]
+    largest: NDArray[np.float32] = weights[order[np.diff(keys[order], append=-1) != 0]]
+    return largest
 
 
 def weighted_matrix(

@@ -56,6 +56,7 @@ def step(data: Split) -> Callable[..., Step]:
         batch = Batch(users, None, places, ids, none, none, np.empty(0, np.float32), none, none)
         rows = labels.rows(ids)
         rng = np.random.default_rng(seed)
-        return Step(student, labels, batch, student.encode(batch), rows, labels.batch(rows), 1, rng)
+        soft, ones = labels.batch(rows), torch.ones(len(rows))
+        return Step(student, labels, batch, student.encode(batch), rows, soft, ones, 1, rng)
 
     return make

@@ -40,7 +40,8 @@ def test_the_term_by_its_definition(data, labels, student, kind):
     rows = store.rows(ids[users])
     rows[1] = -1  # as if it hadn't been recorded
     hidden = model.encode(batch)
-    step = Step(model, store, batch, hidden, rows, store.batch(rows), 1, np.random.default_rng(0))
+    soft, ones = store.batch(rows), torch.ones(len(rows))
+    step = Step(model, store, batch, hidden, rows, soft, ones, 1, np.random.default_rng(0))
     value = method.term(Setting(model, data.train, store, 0))(step)
 
     values = []

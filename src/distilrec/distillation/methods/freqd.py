@@ -79,7 +79,7 @@ class _Term(Term):
     def forward(self, step: Step) -> Tensor:
         loss = self._distance(step, "item", step.items.cpu().numpy(), None)
         if "query" in self.graphs:
-            loss = loss + self._distance(step, "query", step.batch.users, step.soft.recorded.float())
+            loss = loss + self._distance(step, "query", step.batch.users, step.weights * step.soft.recorded)
         return loss
 
     def _distance(self, step: Step, side: Side, rows: NDArray[np.int64], weights: Tensor | None) -> Tensor:
