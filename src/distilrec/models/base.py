@@ -41,7 +41,8 @@ class Supervision(ModelConfig):
     negatives: sampled items per target (`sampled_softmax`: per batch, shared), drawn evenly from all items,
     those that the user took included. label_smoothing: share of the target that is spread over all items
     (softmax only). recency_half_life: an interaction weighs half as much for each so many later ones of its
-    user; None weighs all alike. dislike_weight: of explicit negative feedback.
+    user; None weighs all alike. dislike_weight: of explicit negative feedback beside what was taken. Both are means, in
+    which sample weights count besides.
     """
 
     loss: Literal["softmax", "sampled_softmax", "bpr", "bce"] = "softmax"

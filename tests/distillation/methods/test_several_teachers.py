@@ -71,7 +71,9 @@ def step_of(hidden, members, *, epoch=1, targets=((), ()), queries=None):
     queries = np.arange(len(hidden)) if queries is None else np.array(queries)
     rows, items = (np.array(part, np.int64) for part in targets)
     none = np.empty(0, np.int64)
-    batch = Batch(none, None, none, queries, rows, items, np.ones(len(rows), np.float32), none, none)
+    batch = Batch(
+        none, None, none, queries, rows, items, np.ones(len(rows), np.float32), none, none, none.astype(np.float32)
+    )
     labels = next(iter(members.values()))[-1]
     found = labels.rows(queries)
     soft, ones = labels.batch(found), torch.ones(len(found))

@@ -96,7 +96,8 @@ class _Term(Term):
     def _user_vectors(self, step: Step, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Student's and teacher's; zeros for users that weren't recorded."""
         none, ids = np.empty(0, np.int64), self.first_id + users
-        batch = Batch(users, None, np.arange(len(users)), ids, none, none, none.astype(np.float32), none, none)
+        unweighed = none.astype(np.float32)
+        batch = Batch(users, None, np.arange(len(users)), ids, none, none, unweighed, none, none, unweighed)
         return step.student.encode(batch), step.labels.hidden(step.labels.rows(ids))
 
 
