@@ -79,7 +79,8 @@ class Loss:
         if self.labels is not None:
             rows = self.labels.rows(batch.query_ids)
             seen = replace(batch, items=np.concatenate([batch.items, drawn]))
-            step = Step(self.student, self.labels, seen, hidden, rows, self.labels.batch(rows), self.epoch, rng)
+            soft, ones = self.labels.batch(rows), torch.ones(len(rows))
+            step = Step(self.student, self.labels, seen, hidden, rows, soft, ones, self.epoch, rng)
             parts["method"] = LAMBDA * self.modules["method"](step)
         return {**parts, "loss": torch.stack(list(parts.values())).sum()}
 

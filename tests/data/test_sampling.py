@@ -143,13 +143,15 @@ def test_recency_weights_of_windows_count_from_the_end_of_the_history():
 def test_dislikes_belong_to_the_last_place_of_their_user():
     """Given to an earlier place, they would be known before they happened."""
     log = Interactions(Ragged.from_rows([[1, 2, 3], [], [4]]), 9)
-    disliked = Interactions(Ragged.from_rows([[7, 8], [6], [5]]), 9)
+    weights = np.array([2, 0.5, 9, 3], np.float32)
+    disliked = Interactions(Ragged.from_rows([[7, 8], [6], [5]]), 9, weights=weights)
     (batch,) = epoch(SequenceBatches(log, 2, 4, disliked=disliked))
-    ids = batch.query_ids[batch.disliked_rows]
-    assert sorted(zip(ids.tolist(), batch.disliked_items.tolist(), strict=True)) == [(4, 7), (4, 8), (6, 5)]
+    ids, of_each = batch.query_ids[batch.disliked_rows].tolist(), batch.disliked_weights.tolist()
+    assert sorted(zip(ids, batch.disliked_items.tolist(), of_each, strict=True)) == [(4, 7, 2), (4, 8, 0.5), (6, 5, 3)]
     (batch,) = epoch(UserBatches(log, 4, disliked=disliked))
-    users = batch.users[batch.disliked_rows]
-    assert sorted(zip(users.tolist(), batch.disliked_items.tolist(), strict=True)) == [(0, 7), (0, 8), (2, 5)]
+    users, of_each = batch.users[batch.disliked_rows].tolist(), batch.disliked_weights.tolist()
+    found = sorted(zip(users, batch.disliked_items.tolist(), of_each, strict=True))
+    assert found == [(0, 7, 2), (0, 8, 0.5), (2, 5, 3)]
 
 
 @given(rows=histories, length=st.integers(1, 4), size=st.integers(1, 3))

@@ -78,7 +78,8 @@ def make_step(
         rng = np.random.default_rng(0)
         batch = next(UserBatches(data.train, 100).epoch(rng))
         rows = store.rows(batch.query_ids)
-        return Step(model, store, batch, model.encode(batch), rows, store.batch(rows), 1, rng)
+        soft, ones = store.batch(rows), torch.ones(len(rows))
+        return Step(model, store, batch, model.encode(batch), rows, soft, ones, 1, rng)
 
     return make
 

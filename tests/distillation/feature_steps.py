@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from distilrec.data import Split
 from distilrec.distillation.method import Setting, Step
@@ -22,4 +23,5 @@ def first_step(
     batch = next(iter(student.batches(data.train, Supervision(), batch_size).epoch(np.random.default_rng(0))))
     rows = labels.rows(batch.query_ids)
     rng = np.random.default_rng(seed)
-    return Step(student, labels, batch, student.encode(batch), rows, labels.batch(rows), epoch, rng)
+    soft, ones = labels.batch(rows), torch.ones(len(rows))
+    return Step(student, labels, batch, student.encode(batch), rows, soft, ones, epoch, rng)

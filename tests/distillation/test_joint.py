@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from distilrec.data import Interactions, LeaveLastOut, clusters, split
+from distilrec.data import Interactions, LeaveLastOut, Split, UserBatches, clusters, split
 from distilrec.distillation import BD, DistillationConfig, distil_jointly, joint
 from distilrec.distillation import bidirectional as bidirectional_module
 from distilrec.distillation.bidirectional import bidirectional, draw, ranks
@@ -101,6 +103,33 @@ def test_each_side_is_the_missions_loss_and_stops_at_the_other(data, student, mo
             assert leak is None or not leak.any()
 
 
+@pytest.mark.parametrize("method", [joint.MUTUAL, BD(sample=99)], ids=["mutual", "bd"])
+def test_each_side_learns_of_queries_as_they_weigh(data, student, monkeypatch, method):
+    """Prevents sample weights that count for true labels alone. All but user 3 weigh nothing."""
+    owners, positions = data.log.flat()
+    weights = np.zeros(len(positions), np.float32)
+    weights[positions] = 2.0 * (owners == 3)
+    weighed = Split(replace(data.log, weights=weights), data.part)
+    teacher, pupil, settings = a_teacher(data, False), student(), {"alpha": 0.6, "knowledge_weight": 0.7}
+    config = DistillationConfig(**settings)
+    modules, _, parts = prepared(monkeypatch, teacher, pupil, weighed, config, method=method)
+    for side in ("student", "teacher"):
+        (gradient,) = torch.autograd.grad(parts[side], modules[side].users, retain_graph=True)
+        assert gradient.any(1).nonzero().flatten().tolist() == [3]
+    if method is joint.MUTUAL:
+        of_user = UserBatches(data.train, 1)._batch(np.array([3]))
+        state = [modules[side].encode(of_user) for side in ("student", "teacher")]
+        logits = [
+            x @ modules[side].item_vectors().T + modules[side].item_bias()
+            for x, side in zip(state, ("student", "teacher"), strict=True)
+        ]
+        labels = torch.zeros(1, data.log.n_items)
+        labels[0, torch.from_numpy(of_user.items)] = 1 / 3
+        state[0] = modules["projection"](state[0])
+        expected = mission_loss(*logits, torch.ones_like(labels, dtype=torch.bool), labels, *state, **settings)
+        torch.testing.assert_close(parts["student"], expected)
+
+
 def test_dislikes_are_learned_from(data, student, monkeypatch):
     """An argument that is accepted and does nothing."""
     disliked = Interactions(Ragged.from_rows([[1]] * data.train.n_users), data.log.n_items)
@@ -172,7 +201,7 @@ class TestBidirectional:
         monkeypatch.setattr(bidirectional_module, "draw", lambda given, n, rng: weights.append(given) or (None, None))
         monkeypatch.setattr(bidirectional_module, "_pull", lambda *_: torch.zeros(()))
         scores = torch.arange(10.0)[None]  # the student's least is the teacher's best
-        bidirectional(scores, -scores, 1000, BD(), np.random.default_rng(0))
+        bidirectional(scores, -scores, torch.ones(len(scores)), 1000, BD(), np.random.default_rng(0))
         behind = 100 * torch.tensor([9.0, 7.0, 5.0, 3.0, 1.0])
         torch.testing.assert_close(weights[0], torch.cat([(0.01 * behind).tanh(), torch.zeros(5)])[None])
         assert bool((weights[1].diff() > 0).all())  # what the student has high is what the teacher is to look at
@@ -192,7 +221,7 @@ class TestBidirectional:
     def test_sides_that_agree_have_nothing_to_learn(self):
         """Rows without any weight would be 0 / 0."""
         scores = torch.arange(6.0).repeat(2, 1).requires_grad_()
-        for_student, _ = bidirectional(scores, scores, 6, BD(), np.random.default_rng(0))
+        for_student, _ = bidirectional(scores, scores, torch.ones(len(scores)), 6, BD(), np.random.default_rng(0))
         for_student.backward()
         assert for_student == 0
         assert not scores.grad.any()

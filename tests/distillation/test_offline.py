@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,42 @@ def test_soft_labels_are_the_published_losses(data, student, labels, tail):
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("reads_histories", [False, True], ids=["vectors", "histories"])
+@pytest.mark.parametrize(("tail", "largest"), [("mass", 0), ("sampled", 10**6), ("sampled", 0)])
+def test_soft_labels_count_as_their_queries_weigh(data, student, labels, monkeypatch, reads_histories, tail, largest):
+    """Prevents weights that reach the value of the loss and not its gradient, which are made apart, or one way only."""
+    monkeypatch.setattr(offline, "LARGEST_DENSE", largest)
+    weights = np.random.default_rng(1).uniform(0, 5, len(data.log.histories.values)).astype(np.float32)
+    log = replace(data.train, weights=weights)
+    model = student(reads_histories, dropout=0.0)
+    store = labels(reads_histories, hidden=True, dtype="float32")
+    config = DistillationConfig(alpha=1, tail=tail, temperature=2.0, knowledge_weight=0.7)
+    projection = nn.Linear(8, 4)
+    batch = next(model.batches(log, Supervision(), 5).epoch(np.random.default_rng(0)))
+
+    def loss(log, batch):
+        objective = objective_of(model, log, store, config, projection)
+        return objective.loss(batch, np.random.default_rng(0))["loss"]
+
+    total, expected, parameters = 0.0, 0.0, [*model.parameters(), *projection.parameters()]
+    for n, number in enumerate(batch.query_ids):
+        user = np.searchsorted(log.histories.starts, number, side="right") - 1
+        if number >= len(weights):
+            user = number - len(weights)
+        of_user = slice(log.histories.starts[user], log.histories.stops[user])
+        weight = weights[of_user].mean() if number >= len(weights) else weights[number]
+        users = batch.users if reads_histories else batch.users[n : n + 1]
+        one = replace(batch, users=users, places=batch.places[n : n + 1], query_ids=batch.query_ids[n : n + 1])
+        expected = expected + float(weight) * loss(data.train, one)
+        total += float(weight)
+    found, expected = loss(log, batch), expected / total
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 class Five:

@@ -89,6 +89,14 @@ def test_rows_without_items_do_not_dilute_consistency():
     assert preference_consistency(torch.zeros(2, 3), own, mask, temperature=1.0).item() == pytest.approx(math.log(2))
 
 
+def test_consistency_counts_rows_as_they_weigh():
+    """log 2, and 0 where one item is left: 3 log 2 / 4."""
+    mask = torch.tensor([[True, True], [True, False]])
+    weights = torch.tensor([3.0, 1.0])
+    loss = preference_consistency(torch.zeros(2, 2), torch.zeros(2, 2), mask, temperature=1.0, weights=weights)
+    assert loss.item() == pytest.approx(0.75 * math.log(2))
+
+
 def test_a_constant_does_not_change_consistency():
     own, mask = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), torch.ones(3, 5, dtype=torch.bool)
     shift = torch.tensor([[3.0], [-2.0], [50.0]])

@@ -94,6 +94,15 @@ def test_weights_of_places_get_no_gradient():
     assert weights.grad is None
 
 
+def test_rows_count_as_they_weigh():
+    """Two rows of log 2 times their place's weight: (1 * .5 + 3 * 1) log 2 / 4."""
+    places, mask = torch.tensor([[0.5], [1.0], [9.0]]), torch.tensor([[True], [True], [False]])
+    loss = weighted_log_sigmoid(torch.zeros(3, 1), places, mask, weights=torch.tensor([1.0, 3.0, 5.0]))
+    assert loss.item() == pytest.approx(3.5 / 4 * math.log(2))
+    with pytest.raises(ValueError, match="weights would multiply other rows"):
+        weighted_log_sigmoid(torch.zeros(3, 1), places, mask, weights=torch.ones(2))
+
+
 def test_arguments_that_do_not_fit_are_refused():
     student = torch.zeros(1, 2)
     with pytest.raises(ValueError, match="place_weights"):

@@ -76,14 +76,28 @@ def test_blocks_change_nothing(model, log, monkeypatch):
 
 def test_weights_weigh_interactions():
     """An interaction of weight 0 is one that was not taken."""
-    rows, config = Ragged.from_rows([[0, 1, 2], [0, 1]]), IALSConfig(embedding_size=2)
-    weighed = Interactions(rows, n_items=4, weights=np.array([1, 1, 0, 1, 1], np.float32))
+    config = IALSConfig(embedding_size=2)
     models = [build(config, 2, 4, seed=0) for _ in range(2)]
-    models[0].fit(weighed)
-    models[1].fit(Interactions(Ragged.from_rows([[0, 1], [0, 1]]), n_items=4))
-    assert models[0].items[2].norm() < 1e-6
-    # The ridge counts the interaction all the same.
-    assert torch.cosine_similarity(models[0].items[0], models[1].items[0], dim=0) > 0.99
+    logs = [
+        Interactions(Ragged.from_rows(rows), n_items=4, weights=np.array(weights, np.float32))
+        for rows, weights in (([[0, 1, 2], [0, 1]], [1, 2, 0, 1, 1]), ([[0, 1], [0, 1]], [1, 2, 1, 1]))
+    ]
+    for model, weighed in zip(models, logs, strict=True):
+        model.fit(weighed)
+    assert models[0].items[2].norm() == 0
+    assert models[0].items.equal(models[1].items)
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_a_weight_by_hand(weight):
+    """One user, one item, width 1, items first: v (w u^2 + a u^2 + r) = w u, r = reg (1 + a) for both sides."""
+    a, reg = 0.1, 0.02
+    model = build(IALSConfig(embedding_size=1, sweeps=1, unobserved=a, reg=reg), 1, 1, seed=0)
+    v = float(model.items[0, 0])
+    model.fit(Interactions(Ragged.from_rows([[0]]), 1, weights=np.array([weight], np.float32)))
+    ridge = reg * (1 + a)
+    u = weight * v / (weight * v**2 + a * v**2 + ridge)
+    assert float(model.items[0, 0]) == pytest.approx(weight * u / (weight * u**2 + a * u**2 + ridge), rel=1e-5)
 
 
 def test_what_is_kept_for_serving_follows_the_items(model, log):

@@ -47,3 +47,11 @@ def test_blocks_of_items_change_nothing(monkeypatch):
     expected = scores(ItemKNNConfig(), [0, 2])
     monkeypatch.setattr(item_knn, "BLOCK_VALUES", 1)
     assert scores(ItemKNNConfig(), [0, 2]) == expected
+
+
+def test_sample_weights_by_hand():
+    """c_0 = 4 + 1, c_1 = 1, c_2 = 3, c_01 = sqrt(4 * 1), c_02 = sqrt(1 * 3)."""
+    weights = np.array([4, 1, 1, 3], np.float32)
+    log = Interactions(Ragged.from_rows([[0, 1], [0, 2]]), n_items=3, weights=weights)
+    assert scores(ItemKNNConfig(shrink=0.0), [0], log) == pytest.approx([0, 2 / 5**0.5, 3**0.5 / 15**0.5])
+    assert scores(ItemKNNConfig(shrink=1.0), [0], log)[1] == pytest.approx(2 / (5**0.5 + 1))

@@ -122,6 +122,17 @@ def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, li
     assert all(curve.epochs for curve in report.curves)
 
 
+def test_every_arm_says_what_it_costs(finished: tuple[Path, Report, list[str]]) -> None:
+    """Prevents a control, or a model outside of PyTorch, whose cost nobody can compare."""
+    _, report, _ = finished
+    flops = report.flops_per_query
+    assert set(flops) == {arm.name for arm in report.arms}
+    assert all(arm.latency_ms is not None for arm in report.arms)
+    assert flops["ease"] == 7 * 2 * 30  # all test histories have seven items
+    assert flops["teacher"] == flops["encoder"]  # which has all of the ensemble's weight
+    assert flops["self-distilled"] == flops["student alone"] == flops["distilled student"]
+
+
 def test_scores_tell_likes_from_dislikes(finished: tuple[Path, Report, list[str]]) -> None:
     """Metrics that no arm shows, or whose calibration was fitted on what it is measured on."""
     _, report, _ = finished

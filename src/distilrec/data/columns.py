@@ -32,7 +32,7 @@ class Columns(_Names):
 
     user, item: ids, strings or integers of any script.
     time: integers in any unit, dates, or datetimes (kept as microseconds); None means the order of the rows.
-    rating: what the user gave. label: 1 liked, 0 disliked. weight: multiplies the loss, at least 0.
+    rating: what the user gave. label: 1 liked, 0 disliked. weight: how often the interaction counts, at least 0.
     part: train, validation (or valid, val, dev) or test; for the split of kind `column`.
 
     >>> Columns(user="userId", item="movieId", rating="rating").named()

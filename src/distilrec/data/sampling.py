@@ -39,7 +39,8 @@ class Batch:
     users: (b,) int64. histories: (b, L) int64, left-aligned and padded with -1, or None for models that look
     users up. places: (P,) int64, which of the b * L places (or b users) are queries.
     query_ids: (P,) int64. rows, items: (T,) int64, the query row and the item of each target.
-    weights: (T,) float32. disliked_rows, disliked_items: (Q,) int64, explicit negative feedback.
+    weights: (T,) float32. disliked_rows, disliked_items: (Q,) int64, explicit negative feedback, and its
+    disliked_weights (Q,) float32.
     """
 
     users: Array
@@ -51,6 +52,7 @@ class Batch:
     weights: NDArray[np.float32]
     disliked_rows: Array
     disliked_items: Array
+    disliked_weights: NDArray[np.float32]
 
 
 class Batches(Protocol):
@@ -128,12 +130,14 @@ def _weights(train: Interactions, users: Array, positions: Array, half_life: flo
     return weights
 
 
-def _disliked(disliked: Interactions | None, users: Array) -> tuple[Array, Array]:
+def _disliked(disliked: Interactions | None, users: Array) -> tuple[Array, Array, NDArray[np.float32]]:
+    """Place among the users, item and sample weight of each dislike, by user."""
     if disliked is None:
         empty = np.empty(0, np.int64)
-        return empty, empty
-    rows, items = disliked.histories[users].flat()
-    return rows, items.astype(np.int64)
+        return empty, empty, np.empty(0, np.float32)
+    rows, positions = disliked.histories[users].positions()
+    items = disliked.histories.values[positions].astype(np.int64)
+    return rows, items, _weights(disliked, users, positions, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +240,6 @@ class SequenceBatches:
         targets = after[rows]
         weights = _weights(self.train, users[owner[rows]], targets, self.recency_half_life)
         items = inputs.values[targets].astype(np.int64)
-        disliked_rows, disliked_items = self._dislikes(users, stops, inputs.lengths)
         return Batch(
             users,
             histories.reshape(-1, width),
@@ -245,12 +248,11 @@ class SequenceBatches:
             rows,
             items,
             weights,
-            disliked_rows,
-            disliked_items,
+            *self._dislikes(users, stops, inputs.lengths),
         )
 
-    def _dislikes(self, users: Array, stops: Array, lengths: Array) -> tuple[Array, Array]:
+    def _dislikes(self, users: Array, stops: Array, lengths: Array) -> tuple[Array, Array, NDArray[np.float32]]:
         """A user's dislikes belong to the last place of the user's last window."""
         last = np.flatnonzero(stops == self.train.histories.stops[users])
-        rows, items = _disliked(self.disliked, users[last])
-        return (np.cumsum(lengths) - 1)[last][rows], items
+        rows, items, weights = _disliked(self.disliked, users[last])
+        return (np.cumsum(lengths) - 1)[last][rows], items, weights

@@ -43,21 +43,26 @@ class BD(BaseModel):
 
 
 def bidirectional(
-    student_scores: Tensor, teacher_scores: Tensor, n_items: int, method: BD, rng: np.random.Generator
+    student_scores: Tensor, teacher_scores: Tensor, weights: Tensor, n_items: int, method: BD, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The student's loss and the teacher's, each a scalar, for scores (P, M) of an even sample of all `n_items`."""
+    """The student's loss and the teacher's, each a scalar, for scores (P, M) of an even sample of all `n_items`.
+
+    weights: (P,), of the queries in the means.
+    """
     with torch.no_grad():
         behind = (ranks(student_scores) - ranks(teacher_scores)) * (n_items / student_scores.shape[1])
         for_student = draw((method.student_sharpness * behind.clamp(min=0)).tanh(), method.drawn, rng)
         for_teacher = draw((-method.teacher_sharpness * behind).softmax(1), method.drawn, rng)
     return (
-        _pull(student_scores, teacher_scores, *for_student, method.temperature),
-        _pull(teacher_scores, student_scores, *for_teacher, method.temperature),
+        _pull(student_scores, teacher_scores, weights, *for_student, method.temperature),
+        _pull(teacher_scores, student_scores, weights, *for_teacher, method.temperature),
     )
 
 
-def _pull(scores: Tensor, other: Tensor, places: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    return soft_binary_cross_entropy(scores.gather(1, places), other.gather(1, places), mask, temperature=temperature)
+def _pull(scores: Tensor, other: Tensor, weights: Tensor, places: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    return soft_binary_cross_entropy(
+        scores.gather(1, places), other.gather(1, places), mask, temperature=temperature, weights=weights
+    )
 
 
 def ranks(scores: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ Side: TypeAlias = Literal["query", "item"]
 class Vectors(NamedTuple):
     """Of B queries or items.
 
-    student: (B, D_S), with gradients. teacher: (B, D_T). weights: (B,), 0 where the teacher's isn't known, or None.
+    student: (B, D_S), with gradients. teacher: (B, D_T). weights: (B,), 0 where the teacher's isn't known, or None
+    for items.
     """
 
     student: Tensor
@@ -28,7 +29,7 @@ class Vectors(NamedTuple):
 def query_vectors(step: Step) -> Vectors:
     """Hidden states of the batch's queries. Needs "hidden"."""
     assert step.soft.hidden is not None  # Method.check has seen that the store holds them
-    return Vectors(step.hidden, step.soft.hidden, step.soft.recorded.float())
+    return Vectors(step.hidden, step.soft.hidden, step.weights * step.soft.recorded)
 
 
 def item_vectors(step: Step, items: Tensor) -> Vectors:

@@ -76,9 +76,9 @@ def item_lists(labels: SoftLabels, log: Interactions, k: int) -> ItemLists:
 
 def encode_users(student: DotProductModel, users: Array) -> Tensor:
     """(U, D): the states of users (U,) int64 of a student that looks users up, with gradients."""
-    none = np.empty(0, np.int64)
+    none, unweighed = np.empty(0, np.int64), np.empty(0, np.float32)
     places = np.arange(len(users))
-    return student.encode(Batch(users, None, places, places, none, none, np.empty(0, np.float32), none, none))
+    return student.encode(Batch(users, None, places, places, none, none, unweighed, none, none, unweighed))
 
 
 def _taken(log: Interactions, known: Array, n_items: int) -> Array:

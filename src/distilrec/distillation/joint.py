@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from distilrec.data import Batch, Interactions, Split
 from distilrec.distillation.bidirectional import BD, bidirectional
 from distilrec.distillation.offline import DistillationConfig
+from distilrec.distillation.weights import query_weights
 from distilrec.errors import RecipeError
 from distilrec.losses.chunked import by_autograd, over_all_items
 from distilrec.losses.feature import knowledge
@@ -90,19 +91,23 @@ def distil_jointly(
 
     def loss(batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
         teacher_state, student_state = teacher.encode(batch), student.encode(batch)
+        weights = student.tensor(query_weights(split.train, batch.query_ids))
+        of_both = batch, weights, config, supervision, mutual
         parts = {
-            "student": _side(student, batch, student_state, teacher, teacher_state, config, supervision, mutual),
-            "teacher": _side(teacher, batch, teacher_state, student, student_state, config, supervision, mutual),
+            "student": _side(student, student_state, teacher, teacher_state, *of_both),
+            "teacher": _side(teacher, teacher_state, student, student_state, *of_both),
         }
         if isinstance(method, BD) and config.alpha > 0:
             items = np.sort(rng.choice(student.n_items, min(method.sample, student.n_items), replace=False))
             own, others = _scores(student, student_state, items), _scores(teacher, teacher_state, items)
-            for side, pull in zip(parts, bidirectional(own, others, student.n_items, method, rng), strict=True):
+            for side, pull in zip(
+                parts, bidirectional(own, others, weights, student.n_items, method, rng), strict=True
+            ):
                 parts[side] = parts[side] + config.alpha * pull
         if config.knowledge_weight:
             projected = projection(student_state)
-            parts["student"] = parts["student"] + config.knowledge_weight * knowledge(projected, teacher_state)
-            parts["teacher"] = parts["teacher"] + config.knowledge_weight * knowledge(teacher_state, projected)
+            parts["student"] = parts["student"] + config.knowledge_weight * knowledge(projected, teacher_state, weights)
+            parts["teacher"] = parts["teacher"] + config.knowledge_weight * knowledge(teacher_state, projected, weights)
         return parts | {"loss": parts["student"] + parts["teacher"]}
 
     # Both are asked, since some models take more than batches from the log; the student's are no longer.
@@ -123,23 +128,29 @@ def distil_jointly(
 
 def _side(
     model: DotProductModel,
-    batch: Batch,
     state: Tensor,
     other: DotProductModel,
     other_state: Tensor,
+    batch: Batch,
+    weights: Tensor,
     config: DistillationConfig,
     supervision: Supervision,
     mutual: bool,
 ) -> Tensor:
-    """What a side learns over all items: true labels and, if `mutual`, the other's logits; nothing flows back there."""
+    """What a side learns over all items: true labels and, if `mutual`, the other's logits; nothing flows back there.
+
+    weights: (P,), of the queries.
+    """
+    total = float(weights.sum()) or 1.0
     other_state, vectors, bias = other_state.detach(), other.item_vectors().detach(), other.item_bias()
 
     def response(logits: Tensor, part: slice) -> Tensor:
         targets = other_state[part] @ vectors.T
         targets = targets if bias is None else targets + bias.detach()
         everything = torch.ones_like(logits, dtype=torch.bool)
-        share = config.alpha * len(logits) / len(state)
-        return share * cross_entropy_with_logits(logits, targets, everything, temperature=config.temperature)
+        w = weights[part]
+        share = config.alpha * float(w.sum()) / total
+        return share * cross_entropy_with_logits(logits, targets, everything, temperature=config.temperature, weights=w)
 
     terms = softmax_terms(model, batch, supervision, 1 - config.alpha) if config.alpha < 1 else []
     if config.alpha > 0 and mutual:

@@ -87,8 +87,9 @@ class Step:
     """One training step, as a method's term sees it.
 
     batch: P queries and their targets. hidden: (P, D), the student's states of the queries, with gradients. rows:
-    (P,) int64, of each query in the store, -1 where it isn't recorded. soft: what the store says of them. epoch: from
-    1. rng: for whatever the term draws. members: as in the setting.
+    (P,) int64, of each query in the store, -1 where it isn't recorded. soft: what the store says of them. weights: (P,)
+    float32, what each query weighs in a mean over queries; 1 where the log has no sample weights. epoch: from 1. rng:
+    for whatever the term draws. members: as in the setting.
     """
 
     student: DotProductModel
@@ -97,6 +98,7 @@ class Step:
     hidden: Tensor
     rows: NDArray[np.int64]
     soft: SoftBatch
+    weights: Tensor
     epoch: int
     rng: np.random.Generator
     members: Mapping[str, tuple[SoftLabels, ...]] = field(default_factory=dict)
@@ -160,7 +162,10 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
-        """A scalar: a mean over queries, items or pairs, so that the weight carries over between batch sizes."""
+        """A scalar: a mean over queries, items or pairs, so that the weight carries over between batch sizes.
+
+        Queries count in it as their sample weights say, `step.weights`.
+        """
 
 
 class Method(BaseModel, ABC):

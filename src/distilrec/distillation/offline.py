@@ -17,6 +17,7 @@ from distilrec.data import Batch, Interactions, Split, final_queries, prefix_que
 from distilrec.distillation.method import Setting, Step
 from distilrec.distillation.methods import KL, AnyMethod
 from distilrec.distillation.ranks import left_out
+from distilrec.distillation.weights import query_weights
 from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
@@ -46,6 +47,10 @@ class DistillationConfig(BaseModel):
     the cheaper one for large catalogues. methods: how the student learns from the
     teacher, of `distilrec.distillation.methods`, each with a weight; by default `kl` alone, temperature^2 times the
     divergence from the soft labels. `temperature` and `tail` are those of `kl`.
+
+    Where the log has sample weights, a query counts in the means of soft labels and hidden states as the interaction
+    weighs that it predicts; at the end of a history, and of a user who is looked up, as the user's interactions weigh
+    on average. What methods learn about items by themselves, or of pairs (`ftd`, `htd`), is not weighed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -186,15 +191,16 @@ class _Objective:
         hidden = self.student.encode(batch)
         rows = self.labels.rows(batch.query_ids)
         soft = self.labels.batch(rows).to(hidden.device)
-        parts = self._over_all_items(batch, hidden, soft, rows, rng)
+        weights = self.student.tensor(query_weights(self.log, batch.query_ids))
+        parts = self._over_all_items(batch, hidden, soft, weights, rows, rng)
         if self.soft_weight and not self.dense:
-            parts["distillation"] = self._over_candidates(hidden, soft)
+            parts["distillation"] = self._over_candidates(hidden, soft, weights)
         if self.projection is not None:
             assert soft.hidden is not None  # _projection has seen that the store holds them
             parts["knowledge"] = self.config.knowledge_weight * knowledge(
-                self.projection(hidden), soft.hidden, soft.recorded.float()
+                self.projection(hidden), soft.hidden, weights * soft.recorded
             )
-        step = Step(self.student, self.labels, batch, hidden, rows, soft, self.epoch, rng, self.members)
+        step = Step(self.student, self.labels, batch, hidden, rows, soft, weights, self.epoch, rng, self.members)
         for method in self.config.methods:
             weight = self.config.alpha * method.weight_at(self.epoch)
             if weight and method.name in self.terms:
@@ -214,7 +220,13 @@ class _Objective:
         return self.config.tail == "mass" or self.student.n_items <= LARGEST_DENSE
 
     def _over_all_items(
-        self, batch: Batch, hidden: Tensor, soft: SoftBatch, rows: NDArray[np.int64], rng: np.random.Generator
+        self,
+        batch: Batch,
+        hidden: Tensor,
+        soft: SoftBatch,
+        weights: Tensor,
+        rows: NDArray[np.int64],
+        rng: np.random.Generator,
     ) -> dict[str, Tensor]:
         """True labels, and soft labels where `dense`, over logits that are made once for both."""
         alpha, soft_weight = self.config.alpha, self.soft_weight
@@ -226,7 +238,8 @@ class _Objective:
             else:
                 parts["labels"] = (1 - alpha) * supervised_loss(self.student, batch, hidden, self.supervision, rng)
         if soft_weight > 0 and self.dense:
-            terms.append(self._mass_term(soft, rows) if self.config.tail == "mass" else self._sampled_term(soft))
+            by_mass = self.config.tail == "mass"
+            terms.append(self._mass_term(soft, weights, rows) if by_mass else self._sampled_term(soft, weights))
         if alpha > 0 and self.known < self.student.n_items:
             terms.append(self._new_items_term(batch))
         if terms:
@@ -234,16 +247,16 @@ class _Objective:
             parts["distillation" if soft_weight > 0 and self.dense else "labels"] = both
         return parts
 
-    def _mass_term(self, soft: SoftBatch, recorded: NDArray[np.int64]) -> LogitsTerm:
+    def _mass_term(self, soft: SoftBatch, of_queries: Tensor, recorded: NDArray[np.int64]) -> LogitsTerm:
         """alpha tau^2 times the mean cross-entropy against the teacher's top-K and its mass outside.
 
-        recorded: (P,), the row of each query in the store.
+        of_queries: (P,), their sample weights. recorded: (P,), the row of each query in the store.
         """
         tau = self.config.temperature
         absolute = tau * self.labels.temperature
-        share = self.soft_weight * tau**2 / max(int(soft.recorded.sum()), 1)
+        share = self.soft_weight * tau**2 / _total(of_queries, soft) * of_queries
         log_p = soft.scores / absolute - soft.log_sum_exp_at(absolute).unsqueeze(1)
-        weights = share * log_p.exp().masked_fill(~soft.mask, 0.0)  # (P, K)
+        weights = share.unsqueeze(1) * log_p.exp().masked_fill(~soft.mask, 0.0)  # (P, K)
         tail = (share * soft.mask.any(1) - weights.sum(1)).clamp(min=0)
         width = soft.items.shape[1]
         listed = np.where(soft.mask.any(1).cpu().numpy(), recorded, -1)
@@ -281,26 +294,26 @@ class _Objective:
 
         return term
 
-    def _sampled_term(self, soft: SoftBatch) -> LogitsTerm:
+    def _sampled_term(self, soft: SoftBatch, of_queries: Tensor) -> LogitsTerm:
         """What `_over_candidates` gives, its gradient put among the logits of all items: cheaper for few."""
         tau = self.config.temperature
         items, teacher, mask, probability = soft.candidates()
         log_weight = torch.where(mask, -probability.log(), -torch.inf)
         log_p = (teacher / (tau * self.labels.temperature) + log_weight).log_softmax(1)
-        share = self.soft_weight * tau / max(int(soft.recorded.sum()), 1)
+        share = self.soft_weight * tau / _total(of_queries, soft)
 
         def term(logits: Tensor, part: slice) -> Tensor:
-            listed, kept = items[part], mask[part]
+            listed, kept, w = items[part], mask[part], of_queries[part].unsqueeze(1)
             log_s = (logits.gather(1, listed) / tau + log_weight[part]).log_softmax(1)
             p = log_p[part].exp().masked_fill(~kept, 0.0)
-            value = (p * (log_p[part] - log_s)).masked_fill(~kept, 0.0).sum()
-            gradient = share * (log_s.exp() - p).masked_fill(~kept, 0.0)
+            value = w * (p * (log_p[part] - log_s)).masked_fill(~kept, 0.0)
+            gradient = share * w * (log_s.exp() - p).masked_fill(~kept, 0.0)
             logits.zero_().scatter_add_(1, listed, gradient)
-            return share * tau * value
+            return share * tau * value.sum()
 
         return term
 
-    def _over_candidates(self, hidden: Tensor, soft: SoftBatch) -> Tensor:
+    def _over_candidates(self, hidden: Tensor, soft: SoftBatch, weights: Tensor) -> Tensor:
         """alpha tau^2 KL over listed and sampled items, only whose vectors are touched."""
         items, teacher, mask, probability = soft.candidates()
         scores = (embedding(items, self.student.item_vectors()) @ hidden.unsqueeze(2)).squeeze(2)
@@ -311,4 +324,10 @@ class _Objective:
             mask,
             probability,
             temperature=self.config.temperature,
+            weights=weights,
         )
+
+
+def _total(weights: Tensor, soft: SoftBatch) -> float:
+    """What the recorded queries weigh together; 1 where that is nothing."""
+    return float((weights * soft.recorded).sum()) or 1.0

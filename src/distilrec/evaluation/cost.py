@@ -11,12 +11,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from distilrec.ranking import rank
 from distilrec.scoring import Queries, Recommender
 
-__all__ = ["Latency", "Storable", "flops_per_query", "latency", "parameters"]
+__all__ = ["Counting", "Latency", "Storable", "flops_per_query", "latency", "parameters"]
 
 K = 10
 
@@ -52,18 +51,24 @@ def parameters(model: Storable) -> int:
     return sum(tensor.numel() for tensor in model.serving_state().values())
 
 
-def flops_per_query(model: Recommender, query: Queries) -> int | None:
-    """Floating-point operations of scoring one query, a multiplication and an addition counting as two.
+class Counting(Protocol):
+    """A model that can say what a query costs."""
 
-    query: exactly one. Counts the matrix products, convolutions and attention that PyTorch runs, which is
-    nearly all of a neural model; sums, norms and look-ups aren't counted. None where nothing was counted: the
-    model computes outside PyTorch, or only looks up.
+    def flops(self, query: Queries) -> int:
+        """Floating-point operations of scoring one query."""
+        ...
+
+
+def flops_per_query(model: Counting, queries: Queries) -> int:
+    """Floating-point operations of scoring one query: that with a history of median length.
+
+    queries: at least one. Of an even number the shorter of the two in the middle counts, of equal lengths the first; so
+    it is the same query for all models. `Model.flops` says what is counted.
     """
-    if len(query) != 1:
-        raise ValueError(f"flops_per_query: expected one query, given {len(query)}")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.score(query)
-    return counter.get_total_flops() or None
+    if len(queries) == 0:
+        raise ValueError("flops_per_query: needs at least one query")
+    median = np.argsort(queries.histories.lengths, kind="stable")[(len(queries) - 1) // 2]
+    return model.flops(queries[median : median + 1])
 
 
 def latency(model: Recommender, queries: Queries, *, repetitions: int = 200, warm_up: int = 20) -> Latency:

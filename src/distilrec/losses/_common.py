@@ -53,6 +53,15 @@ def weighted_mean(where: str, values: Tensor, weights: Tensor | None) -> Tensor:
     return weighed.sum() / torch.where(total > 0, total, 1.0)
 
 
+def row_weights(where: str, mask: Tensor, weights: Tensor | None) -> Tensor:
+    """(B,) float: the weight of each row, 0 where it has no candidate."""
+    some = mask.any(1)
+    if weights is None:
+        return some.float()
+    check_shape(f"{where}: weights", weights, (len(mask),), "weights would multiply other rows")
+    return weights * some
+
+
 def check_scores(where: str, student: Tensor, name: str, targets: Tensor, mask: Tensor) -> None:
     """Raise unless scores, targets and mask speak of the same candidates (B, C), and the targets are finite."""
     check_shape(f"{where}: student_scores", student, (-1, -1), "rows must be queries, columns candidates")

@@ -13,6 +13,7 @@ from distilrec.losses._common import (
     check_shape,
     check_temperature,
     masked_log_softmax,
+    row_weights,
     weighted_mean,
 )
 
@@ -59,12 +60,15 @@ def knowledge(
     return (square.sum(1) * weights).sum()
 
 
-def preference_consistency(projected_scores: Tensor, own_scores: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+def preference_consistency(
+    projected_scores: Tensor, own_scores: Tensor, mask: Tensor, *, temperature: float, weights: Tensor | None = None
+) -> Tensor:
     """Mean over rows of CE(softmax(own / temperature), softmax(projected / temperature)): a loss of the projector.
 
     projected_scores, own_scores: (B, C), the student's of the same items, after and before its vectors are projected to
     the teacher's space; nothing flows back into its own. mask: (B, C) bool, True where the item counts; rows without
-    items don't count. temperature: above 0. NaN isn't refused: where the student diverges, the loss shows it.
+    items don't count. temperature: above 0. weights: (B,), at least 0, or None. NaN isn't refused: where the student
+    diverges, the loss shows it.
     Raises ValueError or TypeError on arguments that don't fit.
 
     Source: Zhu and Zhang, TKDE 2025, list-wise, after its code; there a sum over rows.
@@ -82,4 +86,5 @@ def preference_consistency(projected_scores: Tensor, own_scores: Tensor, mask: T
     check_temperature(where, temperature)
     own = masked_log_softmax(own_scores.detach() / temperature, mask).exp()
     projected = masked_log_softmax(projected_scores / temperature, mask)
-    return weighted_mean(where, -(own * projected).masked_fill(~mask, 0.0).sum(1), mask.any(1).float())
+    loss = -(own * projected).masked_fill(~mask, 0.0).sum(1)
+    return weighted_mean(where, loss, row_weights(where, mask, weights))

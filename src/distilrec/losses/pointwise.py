@@ -7,7 +7,14 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distilrec.losses._common import check_reduction, check_scores, check_temperature, reduced, weighted_mean
+from distilrec.losses._common import (
+    check_reduction,
+    check_scores,
+    check_temperature,
+    reduced,
+    row_weights,
+    weighted_mean,
+)
 
 __all__ = ["soft_binary_cross_entropy", "weighted_log_sigmoid"]
 
@@ -49,12 +56,18 @@ def soft_binary_cross_entropy(
 
 
 def weighted_log_sigmoid(
-    student_scores: Tensor, place_weights: Tensor, mask: Tensor, *, reduction: Literal["mean", "sum"] = "mean"
+    student_scores: Tensor,
+    place_weights: Tensor,
+    mask: Tensor,
+    *,
+    weights: Tensor | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     """Mean over rows of -sum_c w_c log sigma(s_c): the candidates are to be taken, each as its weight says.
 
     student_scores: (B, C). place_weights: (B, C), at least 0; nothing flows back into them. mask: (B, C) bool, True
-    where the candidate counts. reduction: "sum" is over rows. Rows without candidates don't count.
+    where the candidate counts. weights: (B,), at least 0, or None. reduction: "sum" is over rows. Rows without
+    candidates don't count.
     Raises ValueError or TypeError on arguments that don't fit, SoftLabelError on weights that are NaN or infinite.
 
     Source: Tang and Wang, Ranking Distillation, KDD 2018; a mean over rows, as in their code.
@@ -70,4 +83,5 @@ def weighted_log_sigmoid(
     if bool((place_weights.masked_fill(~mask, 0.0) < 0).any()):
         raise ValueError(f"{where}: place_weights must be at least 0; the student would unlearn the list")
     loss = (place_weights.detach() * softplus(-student_scores.masked_fill(~mask, 0.0))).masked_fill(~mask, 0.0).sum(1)
-    return loss.sum() if reduction == "sum" else weighted_mean(where, loss, mask.any(1).float())
+    of_rows = row_weights(where, mask, weights)
+    return (loss * of_rows).sum() if reduction == "sum" else weighted_mean(where, loss, of_rows)

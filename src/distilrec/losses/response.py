@@ -18,6 +18,7 @@ from distilrec.losses._common import (
     check_shape,
     check_temperature,
     masked_log_softmax,
+    row_weights,
     weighted_mean,
 )
 
@@ -79,7 +80,7 @@ def cross_entropy_with_logits(
     log_student = masked_log_softmax(student_scores / temperature, mask)
     teacher = masked_log_softmax(teacher_scores.detach() / temperature, mask).exp()
     loss = -(teacher * log_student).masked_fill(~mask, 0.0).sum(1)
-    return temperature**2 * weighted_mean(where, loss, _row_weights(where, mask, weights))
+    return temperature**2 * weighted_mean(where, loss, row_weights(where, mask, weights))
 
 
 def soft_label_kl(
@@ -108,7 +109,7 @@ def soft_label_kl(
     """
     _check("soft_label_kl", student_scores, teacher_scores, mask, temperature)
     loss = _kl(student_scores / temperature, teacher_scores.detach() / temperature, mask)
-    return temperature**2 * weighted_mean("soft_label_kl", loss, _row_weights("soft_label_kl", mask, weights))
+    return temperature**2 * weighted_mean("soft_label_kl", loss, row_weights("soft_label_kl", mask, weights))
 
 
 def sampled_soft_label_kl(
@@ -142,7 +143,7 @@ def sampled_soft_label_kl(
     log_weight = -inclusion_probability.masked_fill(~mask, 1.0).log()
     student = student_scores / temperature + log_weight
     loss = _kl(student, teacher_scores.detach() / temperature + log_weight, mask)
-    return temperature**2 * weighted_mean(where, loss, _row_weights(where, mask, weights))
+    return temperature**2 * weighted_mean(where, loss, row_weights(where, mask, weights))
 
 
 def soft_label_kl_with_tail(
@@ -191,7 +192,7 @@ def soft_label_kl_with_tail(
     student = torch.cat([student_scores / temperature, student_tail_log_sum_exp.unsqueeze(1)], dim=1)
     teacher = torch.cat([teacher, teacher_tail.unsqueeze(1)], dim=1)
     loss = _kl(student, teacher, torch.cat([mask, has_tail.unsqueeze(1)], dim=1))
-    return temperature**2 * weighted_mean(where, loss, _row_weights(where, mask, weights))
+    return temperature**2 * weighted_mean(where, loss, row_weights(where, mask, weights))
 
 
 def tail_log_sum_exp(scores: Tensor, items: Tensor, mask: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -233,15 +234,6 @@ def _log_tail_mass(where: str, log_head: Tensor) -> Tensor:
         )
     head = log_head.exp().clamp(max=1.0)
     return (1.0 - head).clamp_min(torch.finfo(head.dtype).eps).log()
-
-
-def _row_weights(where: str, mask: Tensor, weights: Tensor | None) -> Tensor:
-    """(B,) float: the weight of each row, 0 where it has no candidate."""
-    some = mask.any(1)
-    if weights is None:
-        return some.float()
-    check_shape(f"{where}: weights", weights, (len(mask),), "weights would multiply other rows")
-    return weights * some
 
 
 def _check(where: str, student: Tensor, teacher: Tensor, mask: Tensor, temperature: float) -> None:

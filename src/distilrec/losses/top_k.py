@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distilrec.losses._common import check_mask, check_scores, check_shape, check_temperature, weighted_mean
+from distilrec.losses._common import (
+    check_mask,
+    check_scores,
+    check_shape,
+    check_temperature,
+    row_weights,
+    weighted_mean,
+)
 
 __all__ = ["missed_recall", "soft_top_k"]
 
@@ -41,14 +48,14 @@ def soft_top_k(scores: Tensor, mask: Tensor, k: int, *, temperature: float = 1.0
     # From the row's best, so that large scores lose no digits.
     best = scores.detach().masked_fill(~mask, -torch.inf).amax(1, keepdim=True).nan_to_num(neginf=0.0)
     filled = (scores - best).masked_fill(~mask, 0.0) / temperature
-    chosen = mask.sum(1, keepdim=True) > k
-    threshold = _threshold(filled.detach(), mask, k)
+    counts = mask.sum(1, keepdim=True)
+    threshold = _threshold(filled.detach(), mask, counts, k)
     soft = torch.sigmoid(filled.detach() - threshold)
     slope = (soft * (1 - soft)).masked_fill(~mask, 0.0)
     share = slope / slope.sum(1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
     # Of value `threshold`, and with its gradients.
     moving = threshold + ((filled - filled.detach()) * share).sum(1, keepdim=True)
-    return torch.where(chosen, torch.sigmoid(filled - moving), 1.0).masked_fill(~mask, 0.0)
+    return torch.where(counts > k, torch.sigmoid(filled - moving), 1.0).masked_fill(~mask, 0.0)
 
 
 def missed_recall(
@@ -77,18 +84,13 @@ def missed_recall(
     check_scores(where, student_scores, "probabilities", probabilities, mask)
     inside = soft_top_k(student_scores, mask, k, temperature=temperature)
     missed = (probabilities.detach().masked_fill(~mask, 0.0) * (1 - inside)).sum(1)
-    some = mask.any(1).float()
-    if weights is not None:
-        check_shape(f"{where}: weights", weights, (len(mask),), "weights would multiply other rows")
-        some = some * weights
-    return weighted_mean(where, missed, some)
+    return weighted_mean(where, missed, row_weights(where, mask, weights))
 
 
-def _threshold(scores: Tensor, mask: Tensor, k: int) -> Tensor:
-    """(B, 1): where sigmoid(scores - threshold) of the candidates adds up to k, if they are more than k."""
-    counts = mask.sum(1, keepdim=True).clamp(min=k + 1)
+def _threshold(scores: Tensor, mask: Tensor, counts: Tensor, k: int) -> Tensor:
+    """(B, 1): where sigmoid(scores - threshold) of the candidates, counts (B, 1) of them, adds up to k, if above k."""
     # Were all scores the least one, or the greatest, the threshold would be this far below it.
-    margin = torch.log(k / (counts - k).to(scores.dtype))
+    margin = torch.log(k / (counts - k).clamp(min=1).to(scores.dtype))
     low = scores.masked_fill(~mask, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0) - margin
     high = scores.masked_fill(~mask, -torch.inf).amax(1, keepdim=True).nan_to_num(neginf=0.0) - margin
     place = scores.masked_fill(~mask, -torch.inf).topk(min(k, scores.shape[1]), dim=1).values[:, -1:]
@@ -97,7 +99,7 @@ def _threshold(scores: Tensor, mask: Tensor, k: int) -> Tensor:
     for _ in range(MOST_STEPS):
         soft = torch.sigmoid(scores - place).masked_fill(~mask, 0.0)
         excess = soft.sum(1, keepdim=True) - k
-        near = bool((excess.abs() < tolerance)[mask.sum(1, keepdim=True) > k].all())
+        near = bool((excess.abs() < tolerance)[counts > k].all())
         low, high = torch.where(excess > 0, place, low), torch.where(excess < 0, place, high)
         slope = (soft * (1 - soft)).sum(1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
         newton = place + excess / slope

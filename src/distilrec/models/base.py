@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from distilrec.data import Batch, Batches, Interactions
 from distilrec.scoring import Queries
@@ -40,7 +41,8 @@ class Supervision(ModelConfig):
     negatives: sampled items per target (`sampled_softmax`: per batch, shared), drawn evenly from all items,
     those that the user took included. label_smoothing: share of the target that is spread over all items
     (softmax only). recency_half_life: an interaction weighs half as much for each so many later ones of its
-    user; None weighs all alike. dislike_weight: of explicit negative feedback.
+    user; None weighs all alike. dislike_weight: of explicit negative feedback beside what was taken. Both are means, in
+    which sample weights count besides.
     """
 
     loss: Literal["softmax", "sampled_softmax", "bpr", "bce"] = "softmax"
@@ -69,6 +71,17 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32: a score for each item, higher is better."""
+
+    def flops(self, query: Queries) -> int:
+        """Floating-point operations of scoring a query, a multiplication and an addition counting as two.
+
+        query: exactly one. Counted are matrix products, convolutions and attention, as PyTorch runs them, which is
+        nearly all of a neural model; sums, norms and look-ups aren't, so 0 says that the answer is looked up. A model
+        that computes outside of PyTorch gives the same by a formula.
+        """
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.score(query)
+        return int(counter.get_total_flops())
 
     def serving_state(self) -> dict[str, Tensor]:
         """What is needed to score, by name: what is saved, and what counts as parameters."""

@@ -101,10 +101,17 @@ class Ensemble(Model):
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         total = torch.zeros(len(queries), self.n_items)
-        for member, weight in zip(self.list_members(), self.weights.tolist(), strict=True):
-            if weight > 0:
-                total += weight * _standardised(member.score(queries))
+        for member, weight in self._asked():
+            total += weight * _standardised(member.score(queries))
         return total
+
+    def flops(self, query: Queries) -> int:
+        """Those of the members that have a weight, and 2 N for each of them: its scores, weighed and added."""
+        return sum(member.flops(query) + 2 * self.n_items for member, _ in self._asked())
+
+    def _asked(self) -> list[tuple[Model, float]]:
+        """The members that have a weight, and their weights."""
+        return [pair for pair in zip(self.list_members(), self.weights.tolist(), strict=True) if pair[1] > 0]
 
 
 def _standardised(scores: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def validator(
 def supervised_loss(
     model: DotProductModel, batch: Batch, hidden: Tensor, supervision: Supervision, rng: np.random.Generator
 ) -> Tensor:
-    """Mean loss over the batch's targets, for hidden states (P, D) of its queries, and over its dislikes."""
+    """Weighted mean loss over the batch's targets, for hidden states (P, D) of its queries, and over its dislikes."""
     vectors, bias = model.item_vectors(), model.item_bias()
     if supervision.loss == "softmax":
         return over_all_items(hidden, vectors, bias, softmax_terms(model, batch, supervision))
@@ -95,7 +95,9 @@ def supervised_loss(
     if len(batch.disliked_items) and supervision.dislike_weight:
         disliked = model.tensor(batch.disliked_items).unsqueeze(1)
         scores = _scores(hidden, vectors, bias, model.tensor(batch.disliked_rows), disliked)
-        loss = loss + supervision.dislike_weight * softplus(scores).mean()
+        weights = model.tensor(batch.disliked_weights)
+        mean = (weights * softplus(scores).squeeze(1)).sum() / weights.sum().clamp(min=1e-12)
+        loss = loss + supervision.dislike_weight * mean
     return loss
 
 
@@ -104,16 +106,16 @@ def softmax_terms(
 ) -> list[LogitsTerm]:
     """The batch's softmax loss, times `share`, as terms for over_all_items.
 
-    Summed over all parts it is the weighted mean over targets, plus the mean over explicit dislikes.
+    Summed over all parts it is the weighted mean over targets, plus that over explicit dislikes.
     """
     weights = share * batch.weights / max(batch.weights.sum(), 1e-12)
     targets = RowParts(model, batch.rows, batch.items, weights)
     spread = supervision.label_smoothing
     terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=spread)]
-    n_disliked = len(batch.disliked_items)
-    if n_disliked and supervision.dislike_weight:
-        each = np.full(n_disliked, share * supervision.dislike_weight / n_disliked, np.float32)
-        dislikes = RowParts(model, batch.disliked_rows, batch.disliked_items, each)
+    if len(batch.disliked_items) and supervision.dislike_weight:
+        disliked = batch.disliked_weights.astype(np.float64)
+        each = share * supervision.dislike_weight * disliked / max(disliked.sum(), 1e-12)
+        dislikes = RowParts(model, batch.disliked_rows, batch.disliked_items, each.astype(np.float32))
 
         def dislike(logits: Tensor, part: slice) -> Tensor:
             rows, items, weights = dislikes.of(part)

@@ -63,6 +63,10 @@ class Outgrown(Model):
         scores = self.inner.score(self._known.queries(queries))
         return torch.cat([scores, scores.amin(1, keepdim=True).expand(-1, self.n_items - scores.shape[1])], dim=1)
 
+    def flops(self, query: Queries) -> int:
+        """Those of the model itself."""
+        return self.inner.flops(self._known.queries(query))
+
     def serving_state(self) -> dict[str, Tensor]:
         """What the model itself needs."""
         return self.inner.serving_state()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distilrec.data import Interactions
 from distilrec.models.base import ClosedForm, ModelConfig
-from distilrec.models.ease import history_matrix
+from distilrec.models.ease import history_matrix, pair_weights
 from distilrec.scoring import Queries
 
 __all__ = ["IALS", "IALSConfig"]
@@ -55,8 +55,9 @@ class IALS(ClosedForm):
     items x with n_x interactions among M items or users, each side in turn in closed form.
 
     Sources: Hu, Koren and Volinsky, ICDM 2008; the loss and its regularisation as in Rendle et al., Revisiting the
-    Performance of iALS on Item Recommendation Benchmarks, RecSys 2022, equations 4 and 6. Deviations: w may fall with
-    age; user vectors aren't kept but solved for when asked, so that a new user needs no training.
+    Performance of iALS on Item Recommendation Benchmarks, RecSys 2022, equations 4 and 6. Deviations: w, the sample
+    weight, may fall with age, and n_x counts whatever weighs anything as one; user vectors aren't kept but solved for
+    when asked, so that a new user needs no training.
     """
 
     def __init__(self, config: IALSConfig, n_users: int, n_items: int) -> None:
@@ -72,10 +73,8 @@ class IALS(ClosedForm):
         """Sweep over users and items."""
         taken = self._weights(train.histories)
         if train.weights is not None:
-            rows, positions = train.histories.positions()
-            # Summed where a user took an item more than once, and no more than 1, as their age is.
-            weighed = csr_array((train.weights[positions], (rows, train.histories.values[positions])), taken.shape)
-            taken = taken.multiply(weighed.minimum(1.0)).tocsr()
+            taken.data *= pair_weights(train)
+            taken.eliminate_zeros()  # what weighs nothing isn't taken, and has no say in the ridge
         by_item = taken.T.tocsr()
         for _ in range(self.config.sweeps):
             users = self._solve(taken, self._turned(self.items))
@@ -83,10 +82,7 @@ class IALS(ClosedForm):
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32: each query's vector, from its history."""
-        # Made once for the items as they are: in an evaluation's block it would cost more than all of its queries.
-        if self._served is None or self._served[0] != self.items._version:
-            self._served = self.items._version, self._turned(self.items)
-        return self._solve(self._weights(queries.histories), self._served[1])
+        return self._solve(self._weights(queries.histories), self._serving())
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
@@ -98,6 +94,19 @@ class IALS(ClosedForm):
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         return self.hidden(queries) @ self.items.T
+
+    def flops(self, query: Queries) -> int:
+        """Those of the products, and n^3 / 3 + 2 n^2 for the system of n = min(L, D) unknowns, by Cholesky."""
+        self._serving()  # is made for all queries, and no cost of this one
+        n = min(self._weights(query.histories).nnz, self.width)
+        return super().flops(query) + n**3 // 3 + 2 * n**2
+
+    def _serving(self) -> _Turned:
+        """The items as queries are solved with; made once for the items as they are: in an evaluation's block it would
+        cost more than all of its queries."""
+        if self._served is None or self._served[0] != self.items._version:
+            self._served = self.items._version, self._turned(self.items)
+        return self._served[1]
 
     def _weights(self, histories: Any) -> csr_array[Any, Any]:
         return history_matrix(histories, self.n_items, self.config.recency_half_life)

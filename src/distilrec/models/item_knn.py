@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distilrec.data import Interactions
 from distilrec.models.base import ClosedForm, ModelConfig
-from distilrec.models.ease import history_matrix
+from distilrec.models.ease import history_matrix, weighted_matrix
 from distilrec.scoring import Queries
 
 __all__ = ["ItemKNN", "ItemKNNConfig"]
@@ -37,8 +37,9 @@ class ItemKNN(ClosedForm):
     """Score = sum over the history of the cosine between items, each item keeping its nearest neighbours.
 
     cosine_ij = c_ij / (sqrt(c_i c_j) + shrink), c counting users: Deshpande and Karypis, Item-based top-N
-    recommendation, TOIS 2004, with additive shrinkage. The neighbours are kept as a sparse matrix in three
-    buffers, made one block of items at a time.
+    recommendation, TOIS 2004, with additive shrinkage. With sample weights c_i adds up those of its users, and c_ij the
+    geometric means of both, so that a user whose interactions all weigh w counts as w users. The neighbours are kept as
+    a sparse matrix in three buffers, made one block of items at a time.
     """
 
     def __init__(self, config: ItemKNNConfig, n_users: int, n_items: int) -> None:
@@ -52,9 +53,9 @@ class ItemKNN(ClosedForm):
 
     def fit(self, train: Interactions) -> None:
         """Find each item's nearest neighbours."""
-        x = history_matrix(train.histories, self.n_items)
+        x = weighted_matrix(train)
         columns = x.tocsc()
-        norms = np.sqrt(np.bincount(x.indices, weights=x.data, minlength=self.n_items))
+        norms = np.sqrt(np.bincount(x.indices, weights=x.data**2, minlength=self.n_items))
         kept = self.neighbours.shape[1]
         size = max(1, BLOCK_VALUES // self.n_items)
         for begin in range(0, self.n_items, size):
@@ -74,3 +75,7 @@ class ItemKNN(ClosedForm):
         table = (self.similarities.numpy().ravel(), self.neighbours.numpy().ravel(), ends)
         neighbours = scipy.sparse.csr_array(table, shape=(self.n_items, self.n_items))
         return torch.from_numpy((x @ neighbours).toarray().astype(np.float32))
+
+    def flops(self, query: Queries) -> int:
+        """2 for each neighbour that is kept of each item of the history: its cosine, weighed and added."""
+        return 2 * history_matrix(query.histories, self.n_items).nnz * self.neighbours.shape[1]

@@ -32,9 +32,9 @@ class LightGCN(DotProductModel):
     """The mean of 0 to `layers` rounds of symmetrically normalised neighbour averages; score = u . v + b.
 
     Source: He et al., LightGCN, SIGIR 2020, eq. 3, 4 and 6, with equal weights for the layers. Deviation: an
-    item bias. The graph holds training interactions only; it is used in training, while serving reads
-    smoothed vectors that are kept as a buffer, so the graph isn't needed there. An unknown user, or one without a
-    training history, gets the mean vector of all others.
+    item bias. The graph holds training interactions only, all alike, whatever they weigh in the loss; it is used in
+    training, while serving reads smoothed vectors that are kept as a buffer, so the graph isn't needed there. An
+    unknown user, or one without a training history, gets the mean vector of all others.
     """
 
     reads_histories = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,8 @@ class PopularityConfig(ModelConfig):
 class Popularity(ClosedForm):
     """Score an item by the logarithm of its share of interactions, so that softmax gives that share.
 
-    Half an interaction is added to each item, which keeps items that nobody took finite.
+    An interaction counts as often as its sample weight says. Half an interaction is added to each item, which keeps
+    items that nobody took finite.
     """
 
     scores_are_logits = True
@@ -37,7 +39,10 @@ class Popularity(ClosedForm):
 
     def fit(self, train: Interactions) -> None:
         """Count."""
-        counts = torch.from_numpy(train.item_counts()) + 0.5
+        _, positions = train.flat()
+        weights = None if train.weights is None else train.weights[positions]
+        taken = np.bincount(train.histories.values[positions], weights, minlength=self.n_items)
+        counts = torch.from_numpy(taken).float() + 0.5
         self.log_share.copy_((counts / counts.sum()).log())
 
     def score(self, queries: Queries) -> Tensor:

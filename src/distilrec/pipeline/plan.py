@@ -221,7 +221,8 @@ class Plan:
         like = self._arm(DISTILLED, "distilled_student", None, self.recipe.distilled, labels=self.labels)
         stages = tuple(member.stage for member in self.members)
         task = Truncate(Stage(name, {}, (*stages, like.trained[0].stage)), stages, like.trained[0].stage)
-        return Arm(name, "control", "teacher's member cut to the student's bytes", (self.recipe.seed,), (task,), None)
+        method = "teacher's member cut to the student's bytes, and unpacked to answer"
+        return Arm(name, "control", method, (self.recipe.seed,), (task,), None)
 
     def _at_width(self, width: int) -> tuple[Arm, Arm]:
         model = self.recipe.student.model.model_copy(update={"embedding_size": width})

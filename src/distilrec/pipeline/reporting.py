@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -66,12 +66,8 @@ class _Maker:
     @cached_property
     def latencies(self) -> dict[str, cost.Latency]:
         queries, _ = self.context.prepared.split.queries("test")
-        some = queries[:LATENCY_QUERIES]
-        return {
-            arm.name: cost.latency(self.context.model(arm.trained[0].stage), some)
-            for arm in self.plan.arms
-            if arm.role != "control" or arm.width is not None
-        }
+        some = queries[generator(0, "latency").permutation(len(queries))[:LATENCY_QUERIES]]
+        return {arm.name: cost.latency(self.context.model(arm.trained[0].stage), some) for arm in self.plan.arms}
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -146,7 +142,7 @@ class _Maker:
         values = {name: self.values(arm.name, name) for name in tests[0].metrics} | self.beyond_accuracy(tests)
         # What no query has a value for, such as the shift against empty histories, isn't shown.
         metrics = {name: self.measurement(each) for name, each in values.items() if not np.isnan(each).all()}
-        latency = self.latencies.get(arm.name)
+        latency = self.latencies[arm.name]
         model = self.context.model(arm.trained[0].stage)
         first = arm.trained[0]
         recordings = first.recordings if isinstance(first, TrainStudent) else ()
@@ -160,7 +156,7 @@ class _Maker:
             "parameters": results[0]["parameters"],
             "bytes": results[0]["bytes"],
             "metrics": metrics,
-            "latency_ms": None if latency is None else {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99},
+            "latency_ms": asdict(latency),
             "train_seconds": float(np.mean([result["train_seconds"] for result in results])),
             "record_seconds": sum(self.context.store.result(s)["seconds"] for s in recordings) if recordings else None,
         }
@@ -216,12 +212,8 @@ class _Maker:
 
     def flops(self) -> dict[str, float]:
         queries, _ = self.context.prepared.split.queries("test")
-        counted = {
-            arm.name: cost.flops_per_query(self.context.model(arm.trained[0].stage), queries[:1])
-            for arm in self.shown
-            if arm.role != "control"
-        }
-        return {name: float(value) for name, value in counted.items() if value is not None}
+        models = {arm.name: self.context.model(arm.trained[0].stage) for arm in self.shown}
+        return {name: float(cost.flops_per_query(model, queries)) for name, model in models.items()}
 
     def agreement(self) -> dict[str, Any]:
         teacher = self.tests[TEACHER][0].lists

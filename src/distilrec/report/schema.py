@@ -62,7 +62,7 @@ class Measurement(Estimate):
 
 
 class Latency(_Part):
-    """Milliseconds for one query, at percentiles."""
+    """Milliseconds from one test query to its top ten on one thread, at percentiles over some hundred queries."""
 
     p50: Positive
     p95: Positive
@@ -325,7 +325,8 @@ class Report(_Part):
     """distilled / teacher; null where the teacher has 0."""
     compression: Compression
     flops_per_query: dict[str, Positive] = {}
-    """By arm."""
+    """By arm: floating-point operations of scoring the test query whose history is of median length, a multiplication
+    and an addition counting as two; 0 where the answer is looked up."""
     agreement: dict[str, dict[str, Estimate]] = {}
     """By arm, then by measure (overlap@10, rank_correlation, ...): how far it agrees with the teacher."""
     slices: list[Slice] = []

@@ -18,7 +18,7 @@ from distilrec.data import (
     prefix_queries,
 )
 from distilrec.distillation import DistillationConfig, distil
-from distilrec.distillation.method import Method, Setting
+from distilrec.distillation.method import Method, Setting, Step
 from distilrec.errors import SoftLabelError
 from distilrec.models import (
     DotProductModel,
@@ -28,9 +28,11 @@ from distilrec.models import (
     build,
     fit,
 )
+from distilrec.rng import generator
 from distilrec.scoring import Queries
 from distilrec.soft_labels import RecordConfig, SoftLabels, record
 from distilrec.testing._shared import (
+    close,
     global_generators,
     hit_rate,
     leave_last_out,
@@ -71,7 +73,7 @@ class MethodContract:
 
     method: with settings that fit 40 items in four clusters. record: settings of the recording. training: should take
     about a second. least_gain: by how much hit rate@6 must exceed that of the student alone, of three training items
-    per user; the teacher's is 1.
+    per user; the teacher's is 1. weighed: whether a query whose sample weight is 0 gives its state no gradient.
     """
 
     method: ClassVar[Method]
@@ -79,6 +81,7 @@ class MethodContract:
     training: ClassVar[TrainingConfig] = TrainingConfig(epochs=60, evaluate_every=10, batch_size=16, learning_rate=0.05)
     alpha: ClassVar[float] = 0.8
     least_gain: ClassVar[float] = 0.15
+    weighed: ClassVar[bool] = True
 
     @pytest.fixture(params=[False, True], ids=["vectors", "histories"])
     def reads_histories(self, request: pytest.FixtureRequest) -> bool:
@@ -171,6 +174,30 @@ class MethodContract:
         student, training = self.student(data, reads_histories), self.training.model_copy(update={"epochs": 3})
         curve = self.distil(student, data, labels, members=members, training=training)
         assert np.isfinite(curve[-1].losses["loss"])
+
+    def test_a_query_without_weight_says_nothing(self, data: Split, tmp_path: Path, reads_histories: bool) -> None:
+        """Prevents sample weights that stop at the true labels, and a mean that isn't one where all weigh 3."""
+        labels = self.labels(data, tmp_path, reads_histories)
+        members = self.members(data, tmp_path, reads_histories)
+        student = self.student(data, reads_histories)
+        term = self.method.term(Setting(student, data.train, labels, 0, members))
+        if term is None:
+            pytest.skip("built into the training loop, and tested there")
+        batch = next(iter(student.batches(data.train, Supervision(), 16).epoch(generator(0, "batch"))))
+        rows, hidden = labels.rows(batch.query_ids), student.encode(batch).detach().requires_grad_()
+
+        def asked(weights: Tensor) -> tuple[Tensor, Tensor]:
+            soft, rng = labels.batch(rows), generator(0, "step")
+            loss = term(Step(student, labels, batch, hidden, rows, soft, weights, 1, rng, members))
+            return loss.detach(), torch.autograd.grad(loss, hidden, allow_unused=True, materialize_grads=True)[0]
+
+        some = torch.arange(len(rows)) % 2 == 0
+        loss, gradient = asked(torch.ones(len(rows)))
+        close(asked(torch.full((len(rows),), 3.0))[0], loss)
+        if self.weighed:
+            weighed = asked(some.float())[1]
+            assert not bool(weighed[~some].any())
+            assert bool(weighed[some].any()) == bool(gradient[some].any())
 
     def test_what_it_needs_is_missed_before_training(self, data: Split, tmp_path: Path) -> None:
         """Prevents an error in the first step, after an hour of preparation."""

@@ -141,6 +141,14 @@ class ModelContract:
         close(alone, scores)
         assert scores_of(model, queries[:0]).shape == (0, data.log.n_items)
 
+    def test_what_a_query_costs(self, model: Model, data: Split) -> None:
+        """Prevents a model that looks free because it computes outside of PyTorch, and costs that its users lack."""
+        short, long = (
+            model.flops(Queries(np.zeros(1, np.int32), Ragged.from_rows([row]))) for row in ([3], [9, 4, 6, 1, 0, 2, 8])
+        )
+        assert short < long if model.reads_histories else short == long
+        assert (short > 0) != isinstance(model, Popularity)
+
     def test_saved_and_loaded_it_scores_the_same(self, model: Model, data: Split, tmp_path: Path) -> None:
         """Prevents a weight that is trained but not saved, and rounding that ruins what was measured."""
         queries = some_queries(data)
@@ -168,6 +176,18 @@ class ModelContract:
         one = self.training.model_copy(update={"epochs": 1})
         models = [self.make(each, training=one) for each in (data, altered)]
         assert torch.equal(*(scores_of(model, some_queries(data)) for model in models))
+
+    def test_sample_weights_count(self, data: Split) -> None:
+        """Prevents weights that are read and have no say, and numbers that move where all weigh the same."""
+        one = self.training.model_copy(update={"epochs": 1})
+        size = len(data.log.histories.values)
+        drawn = generator(0, "weights").uniform(0.5, 4.0, size).astype(np.float32)
+        plain, even, uneven = (
+            self.make(Split(replace(data.log, weights=weights), data.part), training=one).state_dict()
+            for weights in (None, np.ones(size, np.float32), drawn)
+        )
+        assert all(torch.equal(value, even[name]) for name, value in plain.items())
+        assert not all(torch.equal(value, uneven[name]) for name, value in plain.items())
 
     def test_learns_clusters(self, model: Model, data: Split) -> None:
         """Prevents a model that trains without error and learns nothing."""

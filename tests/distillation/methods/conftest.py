@@ -53,9 +53,11 @@ def step(data: Split) -> Callable[..., Step]:
         users = np.arange(data.train.n_users) if users is None else np.asarray(users)
         none, ids = np.empty(0, np.int64), len(data.train.histories.values) + users
         places = np.arange(len(users))
-        batch = Batch(users, None, places, ids, none, none, np.empty(0, np.float32), none, none)
+        unweighed = np.empty(0, np.float32)
+        batch = Batch(users, None, places, ids, none, none, unweighed, none, none, unweighed)
         rows = labels.rows(ids)
         rng = np.random.default_rng(seed)
-        return Step(student, labels, batch, student.encode(batch), rows, labels.batch(rows), 1, rng)
+        soft, ones = labels.batch(rows), torch.ones(len(rows))
+        return Step(student, labels, batch, student.encode(batch), rows, soft, ones, 1, rng)
 
     return make

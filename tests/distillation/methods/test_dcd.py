@@ -13,6 +13,7 @@ from distilrec.testing import MethodContract
 class TestDCD(MethodContract):
     method = DCD(pool=12, drawn=6, eps=0.5)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 class TestDCDOfAFullStore(MethodContract):
@@ -20,6 +21,7 @@ class TestDCDOfAFullStore(MethodContract):
 
     method = DCD(pool=12, drawn=6, eps=0.5)
     record: ClassVar = {"kind": "full"}
+    weighed = False
 
 
 class TestDCDOfUsers(MethodContract):

@@ -29,7 +29,8 @@ def step_for(student, data, labels):
     rng = np.random.default_rng(0)
     batch = next(iter(student.batches(data.train, Supervision(), 8).epoch(rng)))
     rows = labels.rows(batch.query_ids)
-    return Step(student, labels, batch, student.encode(batch), rows, labels.batch(rows), 1, rng)
+    soft, ones = labels.batch(rows), torch.ones(len(rows))
+    return Step(student, labels, batch, student.encode(batch), rows, soft, ones, 1, rng)
 
 
 def test_importance_by_hand():

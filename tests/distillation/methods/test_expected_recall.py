@@ -35,12 +35,13 @@ def test_the_term_by_its_definition(data, labels, student, kind):
     method, store, model = ExpectedRecall(k=4, pool=9, softness=0.7), labels(kind=kind), student()
     queries, ids = final_queries(data.train)
     users = np.array([3, 0, 6])
-    none = np.empty(0, np.int64)
-    batch = Batch(users, None, none, none, none, none, np.empty(0, np.float32), ids[users], none)
+    none, unweighed = np.empty(0, np.int64), np.empty(0, np.float32)
+    batch = Batch(users, None, none, none, none, none, unweighed, ids[users], none, unweighed)
     rows = store.rows(ids[users])
     rows[1] = -1  # as if it hadn't been recorded
     hidden = model.encode(batch)
-    step = Step(model, store, batch, hidden, rows, store.batch(rows), 1, np.random.default_rng(0))
+    soft, ones = store.batch(rows), torch.ones(len(rows))
+    step = Step(model, store, batch, hidden, rows, soft, ones, 1, np.random.default_rng(0))
     value = method.term(Setting(model, data.train, store, 0))(step)
 
     values = []

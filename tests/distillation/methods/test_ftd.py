@@ -20,16 +20,19 @@ from distilrec.testing import ClusterTeacher, MethodContract
 class TestFTD(MethodContract):
     method = FTD()
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 class TestFTDOfFewEntities(MethodContract):
     method = FTD(entities=12, others=3)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 class TestFTDOfSums(MethodContract):
     method = FTD(reduction="sum", weight=0.01)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 @pytest.fixture
@@ -45,7 +48,8 @@ def step(tmp_path):
     batch = replace(batch, items=np.append(batch.items[:-1], 41))
     rows = labels.rows(batch.query_ids)
     hidden = student.encode(batch)
-    return Step(student, labels, batch, hidden, rows, labels.batch(rows), 1, np.random.default_rng(0))
+    soft, ones = labels.batch(rows), torch.ones(len(rows))
+    return Step(student, labels, batch, hidden, rows, soft, ones, 1, np.random.default_rng(0))
 
 
 def test_entities_are_the_same_on_both_sides(step):

@@ -17,11 +17,13 @@ from distilrec.testing import MethodContract
 class TestHTD(MethodContract):
     method = HTD(groups=4, annealing=30)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 class TestHTDOfSums(MethodContract):
     method = HTD(groups=4, annealing=30, entities=20, reduction="sum", weight=1e-3)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 class TestTopologyAlone(MethodContract):
@@ -29,6 +31,7 @@ class TestTopologyAlone(MethodContract):
 
     method = HTD(groups=4, topology=1.0)
     record: ClassVar = {"kind": "factored"}
+    weighed = False
 
 
 def test_temperatures_by_hand():

@@ -39,7 +39,8 @@ def step_for(student, data, labels, rng=0):
     """The first step of training."""
     batch = next(iter(student.batches(data.train, Supervision(), 8).epoch(np.random.default_rng(rng))))
     rows = labels.rows(batch.query_ids)
-    return Step(student, labels, batch, student.encode(batch), rows, labels.batch(rows), 1, np.random.default_rng(rng))
+    soft, ones = labels.batch(rows), torch.ones(len(rows))
+    return Step(student, labels, batch, student.encode(batch), rows, soft, ones, 1, np.random.default_rng(rng))
 
 
 @pytest.mark.parametrize("negatives", [1, 3])

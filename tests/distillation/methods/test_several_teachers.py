@@ -71,10 +71,13 @@ def step_of(hidden, members, *, epoch=1, targets=((), ()), queries=None):
     queries = np.arange(len(hidden)) if queries is None else np.array(queries)
     rows, items = (np.array(part, np.int64) for part in targets)
     none = np.empty(0, np.int64)
-    batch = Batch(none, None, none, queries, rows, items, np.ones(len(rows), np.float32), none, none)
+    batch = Batch(
+        none, None, none, queries, rows, items, np.ones(len(rows), np.float32), none, none, none.astype(np.float32)
+    )
     labels = next(iter(members.values()))[-1]
     found = labels.rows(queries)
-    return Step(Student(), labels, batch, hidden, found, labels.batch(found), epoch, generator(0), members)
+    soft, ones = labels.batch(found), torch.ones(len(found))
+    return Step(Student(), labels, batch, hidden, found, soft, ones, epoch, generator(0), members)
 
 
 def term_of(method, members):
@@ -213,6 +216,15 @@ class TestGatedTeachers:
 
 class TestHetComp:
     METHOD = HetComp(pool=4, compared=3, every=1, catch_up=1.2)
+
+    def test_queries_at_either_stage_count_as_they_weigh(self, hidden, tables):
+        """Prevents a mean over stages in which those that are done count by number, and within them by weight."""
+        term = term_of(self.METHOD, {"a": (Store(tables[0]), Store(tables[1]))})
+        votes, mask, done = tables[0], torch.ones(4, N, dtype=torch.bool), torch.tensor([True, False, False, True])
+        weights, parts = torch.tensor([3.0, 1.0, 4.0, 0.0]), (hidden, votes, mask, done)
+        alone = torch.stack([term._loss(*(p[n : n + 1] for p in parts), torch.ones(1)) for n in range(4)])
+        expected = (weights * alone).sum() / 8
+        torch.testing.assert_close(term._loss(hidden, votes, mask, done, weights), expected)
 
     def test_discrepancy_by_hand(self):
         """Ranks gain 2^exp(-r / 10) - 1, discounted by log2(r + 2)."""

@@ -67,5 +67,5 @@ class _Term(Term):
         teacher = step.teacher_scores(items) / step.labels.temperature
         mask = mask & step.soft.recorded.unsqueeze(1) & teacher.isfinite()
         return soft_binary_cross_entropy(
-            step.scores(items), teacher, mask, temperature=method.temperature, shift=method.shift
+            step.scores(items), teacher, mask, temperature=method.temperature, shift=method.shift, weights=step.weights
         )

@@ -36,7 +36,7 @@ class DCD(Method):
     batch's queries that haven't seen it (theirs: the teacher's best 500 of all users), so that students that read
     histories can learn it, too. Where fewer differ than are to be drawn, fewer are. The loss is a mean over queries or
     items and over places (theirs: a sum). eps is that of a public reimplementation (woriazzc/KDs), which leaves the
-    items' side out; the other settings are ours.
+    items' side out; the other settings are ours. Sample weights are of the queries' side alone.
     """
 
     needs: ClassVar[tuple[Need, ...]] = ("scores",)
@@ -66,16 +66,18 @@ class _Term(Term):
 
     def forward(self, step: Step) -> Tensor:
         items, _, mask = step.soft.best(self.method.pool)
-        loss = self._corrected(step, step.scores(items), mask)
+        loss = self._corrected(step, step.scores(items), mask, step.weights)
         if not self.method.item_weight:
             return loss
         return loss + self.method.item_weight * self._item_side(step)
 
-    def _corrected(self, step: Step, scores: Tensor, mask: Tensor) -> Tensor:
-        """The loss of the student's scores (R, C), which stand in the teacher's order."""
+    def _corrected(self, step: Step, scores: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of the student's scores (R, C), which stand in the teacher's order. weights: (R,), or None."""
         low, high = discrepancies(scores.detach(), mask, self.method.eps)
         (lows, low_mask), (highs, high_mask) = (draw(step.rng, p, self.method.drawn) for p in (low, high))
-        return ordered_plackett_luce(scores.gather(1, lows), low_mask, scores.gather(1, highs), high_mask)
+        return ordered_plackett_luce(
+            scores.gather(1, lows), low_mask, scores.gather(1, highs), high_mask, weights=weights
+        )
 
     def _item_side(self, step: Step) -> Tensor:
         items = some(step.items.cpu().numpy(), self.method.items, step.rng)

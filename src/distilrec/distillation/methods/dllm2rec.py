@@ -79,7 +79,7 @@ class _Term(Term):
         weights = importance(listed / step.labels.temperature, mask, common, self.method)
         negative, drawn = _unlisted(soft, step)
         scores = step.scores(torch.cat([items, negative], dim=1))
-        weights = (weights * drawn).flatten()
+        weights = (weights * drawn * step.weights.unsqueeze(1)).flatten()
         return binary_cross_entropy(scores[:, :n].flatten(), scores[:, n:].expand(-1, n).reshape(-1, 1), weights)
 
     def _alignment(self, step: Step) -> Tensor:

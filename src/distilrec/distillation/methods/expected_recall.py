@@ -68,4 +68,4 @@ class _Term(Term):
             mask = torch.cat([mask, best_mask & ~among(best, items, mask)], dim=1)
             items = torch.cat([items, best], dim=1)
             p = torch.cat([p, p.new_zeros(best.shape)], dim=1)
-        return missed_recall(step.scores(items), p, mask, method.k, temperature=method.softness)
+        return missed_recall(step.scores(items), p, mask, method.k, temperature=method.softness, weights=step.weights)

@@ -79,7 +79,7 @@ class _Term(Term):
     def forward(self, step: Step) -> Tensor:
         loss = self._distance(step, "item", step.items.cpu().numpy(), None)
         if "query" in self.graphs:
-            loss = loss + self._distance(step, "query", step.batch.users, step.soft.recorded.float())
+            loss = loss + self._distance(step, "query", step.batch.users, step.weights * step.soft.recorded)
         return loss
 
     def _distance(self, step: Step, side: Side, rows: NDArray[np.int64], weights: Tensor | None) -> Tensor:
@@ -96,7 +96,8 @@ class _Term(Term):
     def _user_vectors(self, step: Step, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Student's and teacher's; zeros for users that weren't recorded."""
         none, ids = np.empty(0, np.int64), self.first_id + users
-        batch = Batch(users, None, np.arange(len(users)), ids, none, none, none.astype(np.float32), none, none)
+        unweighed = none.astype(np.float32)
+        batch = Batch(users, None, np.arange(len(users)), ids, none, none, unweighed, none, none, unweighed)
         return step.student.encode(batch), step.labels.hidden(step.labels.rows(ids))
 
 

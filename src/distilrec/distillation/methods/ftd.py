@@ -30,7 +30,8 @@ class FTD(Method):
     Source: Kang, Hwang, Kweon and Yu, KDD 2021, after the formula of their public code.
     Deviations: the mean. For students that read histories a query is a history, not a user. Items beside the targets
     are drawn for this term; theirs are the negatives of its BPR, among which are none that the user took. Biases of
-    items have no say. The sum is had without making the pairs, so a step takes time linear in entities.
+    items have no say, nor have sample weights: a cosine is of two. The sum is had without making the pairs, so a step
+    takes time linear in entities.
     """
 
     method: Literal["ftd"] = "ftd"

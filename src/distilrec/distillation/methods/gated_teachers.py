@@ -76,8 +76,9 @@ class _Term(Term):
             mixed = mixed + alpha[:, number : number + 1] * logits
         drawn = _inclusion(union, batches)
         learned = sampled_soft_label_kl(
-            step.scores(union.items), mixed, union.mask, drawn, temperature=self.method.temperature
-        )
+            step.scores(union.items), mixed, union.mask, drawn,
+            temperature=self.method.temperature, weights=step.weights,
+        )  # fmt: skip
         return learned + self._of_gate(mixed - drawn.log(), union, step)
 
     def _of_gate(self, logits: Tensor, union: Union, step: Step) -> Tensor:

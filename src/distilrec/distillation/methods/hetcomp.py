@@ -99,9 +99,9 @@ class _Term(Term):
         points = torch.exp(-torch.arange(self.method.pool) / self.method.sharpness)
         union, votes = vote(lists, (first.tail_items, first.tail_mask), [1.0] * len(lists), points)
         done = (position == self.last).all(1).to(device)
-        return self._loss(step.scores(union.items), votes, union.mask, done)
+        return self._loss(step.scores(union.items), votes, union.mask, done, step.weights)
 
-    def _loss(self, student: Tensor, votes: Tensor, mask: Tensor, done: Tensor) -> Tensor:
+    def _loss(self, student: Tensor, votes: Tensor, mask: Tensor, done: Tensor, weights: Tensor) -> Tensor:
         """The mean over queries: of the finer objective for those that are done (P,), of the coarse one for others."""
         some, k = mask.any(1), self.method.pool
         loss = student.sum() * 0.0
@@ -111,8 +111,9 @@ class _Term(Term):
         ):
             if bool(chosen.any()):
                 parts = [part[chosen] for part in (student, votes, mask)]
-                share = chosen.sum() / some.sum()
-                loss = loss + share * torch.stack([objective(*parts, listed=n) for n in lengths]).mean()
+                w = weights[chosen]
+                share = w.sum() / weights[some].sum().clamp(min=torch.finfo(w.dtype).tiny)
+                loss = loss + share * torch.stack([objective(*parts, listed=n, weights=w) for n in lengths]).mean()
         return loss
 
     def _go_on(self, step: Step) -> None:

@@ -40,7 +40,8 @@ class HTD(Method):
     Source: Kang, Hwang, Kweon and Yu, KDD 2021, after the formulas of their public code with `choice='second'`. It
     leaves pairs within a group out to which the teacher gives a cosine of 0 or less, and so does this; its temperature
     falls from the third epoch on, as here.
-    Deviations: the means; items, queries and biases as in FTD. Networks with a share below 1e-7 are left out.
+    Deviations: the means; items, queries, biases and sample weights as in FTD. Networks with a share below 1e-7 are
+    left out.
     """
 
     method: Literal["htd"] = "htd"

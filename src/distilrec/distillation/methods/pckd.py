@@ -81,4 +81,6 @@ class _Term(ExpertTerm):
             rows,
             places,
         )
-        return preference_consistency(after, before, mask.gather(1, chosen), temperature=method.temperature)
+        return preference_consistency(
+            after, before, mask.gather(1, chosen), temperature=method.temperature, weights=step.weights
+        )

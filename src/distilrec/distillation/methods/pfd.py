@@ -55,15 +55,18 @@ class _Term(Term):
         chance = np.log(self.method.negatives / step.labels.manifest.n_items)
         shift = (step.soft.log_sum_exp_at(temperature) + chance).unsqueeze(1)
         student, teacher = step.scores(items), scores / temperature - shift
-        parts = [(student.flatten(), teacher.flatten(), mask.flatten())]
+        weights = step.weights.unsqueeze(1).expand(mask.shape)
+        parts = [(student.flatten(), teacher.flatten(), mask.flatten(), weights.flatten())]
         if step.labels.manifest.kind == "factored":
             parts.append(_targets(step, shift))
-        student, teacher, mask = (torch.cat(columns).unsqueeze(0) for columns in zip(*parts, strict=True))
-        return soft_binary_cross_entropy(student, teacher, mask)
+        student, teacher, mask, weights = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        # Each pair is a row of its own, so that the mean is over pairs.
+        pairs = (part.unsqueeze(1) for part in (student, teacher, mask))
+        return soft_binary_cross_entropy(*pairs, weights=weights)
 
 
-def _targets(step: Step, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(T,) each: student's logits, teacher's logits and a mask, of the items to be found for recorded queries."""
+def _targets(step: Step, shift: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(T,) each, of the items to be found for recorded queries: student's and teacher's logits, a mask and weights."""
     batch, labels = step.batch, step.labels
     kept = (step.rows[batch.rows] >= 0) & (batch.items < labels.manifest.n_items)
     rows, items = batch.rows[kept], batch.items[kept, None]
@@ -71,4 +74,5 @@ def _targets(step: Step, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     student = pair_scores(step.hidden, step.item_vectors, owners, places)
     student = student if bias is None else student + look_up(bias, places)
     teacher = labels.scores(step.rows[rows], items).to(shift.device) / labels.temperature - shift[owners]
-    return student.flatten(), teacher.flatten(), torch.ones_like(owners, dtype=torch.bool)
+    mask = torch.ones_like(owners, dtype=torch.bool)
+    return student.flatten(), teacher.flatten(), mask, step.weights[owners]

@@ -77,4 +77,5 @@ class _Term(Term):
         points = torch.arange(self.method.pool, 0, -1, dtype=torch.float32)
         lists = [batch.best(self.method.pool)[::2] for batch in batches]
         union, votes = vote(lists, sample, list(voters.values()), points)
-        return plackett_luce(step.scores(union.items), votes, union.mask, listed=self.method.interesting)
+        scores, listed = step.scores(union.items), self.method.interesting
+        return plackett_luce(scores, votes, union.mask, listed=listed, weights=step.weights)

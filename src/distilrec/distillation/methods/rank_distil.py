@@ -66,6 +66,7 @@ class _Term(Term):
             noise,
             top=method.top,
             others=others(scores[:, width:], soft) if soft.tail_items.shape[1] else None,
+            weights=step.weights,
         )
 
 

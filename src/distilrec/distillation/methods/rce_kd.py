@@ -88,9 +88,10 @@ class _Term(Term):
         return first + self._cross_entropy(step, scores, teacher, mask, w)
 
     def _cross_entropy(self, step: Step, student: Tensor, teacher: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
-        """The mean over recorded queries of weight times cross-entropy."""
-        weights = weights * mask.any(1)
-        share = weights.sum() / step.soft.recorded.sum().clamp(min=1)
+        """The weighted mean over recorded queries of weight times cross-entropy."""
+        weights = weights * mask.any(1) * step.weights
+        total = (step.weights * step.soft.recorded).sum()
+        share = weights.sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
         logits = teacher / step.labels.temperature
         temperature = self.method.temperature
         return share * cross_entropy_with_logits(student, logits, mask, temperature=temperature, weights=weights)

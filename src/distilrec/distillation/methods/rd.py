@@ -60,7 +60,7 @@ class _Term(Term):
             _, others = sampled_items(step, self.log, method.sampled)
             ranks = estimated_ranks(scores.detach(), others, step.labels.manifest.n_items)
             weights = weights * discrepancy(ranks, method.mu)
-        return weighted_log_sigmoid(scores, weights, mask)
+        return weighted_log_sigmoid(scores, weights, mask, weights=step.weights)
 
 
 def place_weights(n: int, sharpness: float) -> Tensor:

@@ -71,4 +71,5 @@ def list_loss(step: Step, settings: ListSettings) -> tuple[Tensor, Tensor, Tenso
     items = torch.cat([soft.items.gather(1, chosen), soft.tail_items[:, others]], dim=1)
     scores = torch.cat([soft.scores.gather(1, chosen), soft.tail_scores[:, others]], dim=1)
     mask = torch.cat([soft.mask.gather(1, chosen), soft.tail_mask[:, others]], dim=1)
-    return plackett_luce(step.scores(items), scores, mask, listed=settings.interesting), items, mask
+    loss = plackett_luce(step.scores(items), scores, mask, listed=settings.interesting, weights=step.weights)
+    return loss, items, mask

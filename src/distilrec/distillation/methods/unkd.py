@@ -80,7 +80,8 @@ class _Term(Term):
         counts = (first != second).astype(np.float32)
         weights[known] = counts / counts.sum(1, keepdims=True).clip(min=1)
         better, worse = step.scores(step.student.tensor(items)).chunk(2, dim=1)
-        return bpr(better.flatten(), worse.flatten(), step.student.tensor(weights.flatten()))
+        of_pairs = step.student.tensor(weights) * step.weights.unsqueeze(1)
+        return bpr(better.flatten(), worse.flatten(), of_pairs.flatten())
 
 
 def draw_ranks(lengths: Array, sharpness: float, rng: np.random.Generator) -> Array:
