@@ -151,7 +151,7 @@ def init(
             "users": about.users,
             "items": about.items,
             "interactions": about.interactions,
-            "item_attributes": list(about.attributes),
+            **({"item_attributes": list(about.attributes)} if about.attributes else {}),
             "split": recipe.data.split.kind,
             "notes": [*found.notes, *about.notes],
             "recipe": str(out),
