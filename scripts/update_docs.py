@@ -167,7 +167,7 @@ def _picture_name(name: str, width: str) -> str:
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
     "methods": methods_table,
-    **{f"methods-{name}": leaderboard_table(name) for name in ("citeulike", "ml-1m", "beauty", "toys")},
+    **{f"methods-{path.stem}": leaderboard_table(path.stem) for path in (ROOT / "recipes" / "methods").glob("*.yaml")},
     "training": training_table,
     "evaluation": figures_table("evaluation"),
     "scale": figures_table("scale"),
