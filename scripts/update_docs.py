@@ -103,6 +103,18 @@ def figures_table(name: str) -> Renderer:
     return table
 
 
+def losses_table(results: Mapping[str, Result], words: Words) -> str:
+    """What a training step of each method costs beside one of plain soft labels, for each kind of student."""
+    result = results.get("losses")
+    if result is None:
+        return f"{words['none']}\n"
+    costs = [result["detail"][student] for student in ("matrix_factorization", "history_encoder")]
+    rows = [["Method", "Matrix factorisation", "History encoder"], ["---"] * 3]
+    for name in sorted(costs[0]):
+        rows.append([f"`{name}`", *(f"{found[name]['over_kl']:.2f}" if name in found else "" for found in costs)])
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
 def methods_table(_results: Mapping[str, Result], _words: Words) -> str:
     """Every distillation method, in a sentence, and what it needs."""
     rows = [_row(["Method", "What it moves", "Needs"]), _row(["---"] * 3)]
@@ -167,6 +179,7 @@ def _picture_name(name: str, width: str) -> str:
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
     "methods": methods_table,
+    "losses": losses_table,
     **{f"methods-{path.stem}": leaderboard_table(path.stem) for path in (ROOT / "recipes" / "methods").glob("*.yaml")},
     "training": training_table,
     "evaluation": figures_table("evaluation"),

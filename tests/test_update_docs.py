@@ -70,6 +70,14 @@ def test_cells_of_the_training_benchmark_by_hand() -> None:
     assert lines[5] == "Measured by `c` on two cores; commit abc, 2026-01-02."
 
 
+def test_costs_of_a_step_by_hand() -> None:
+    """A method that one kind of student can't have leaves its cell empty."""
+    costs = {"kl": {"over_kl": 1.0}, "rrd": {"over_kl": 0.716}}
+    detail = {"matrix_factorization": {**costs, "ir_rrd": {"over_kl": 0.78}}, "history_encoder": costs}
+    text = updated("<!-- begin:losses -->\n<!-- end:losses -->\n", {"losses": RESULT | {"detail": detail}}, ENGLISH)
+    assert text.splitlines()[3:6] == ["| `ir_rrd` | 0.78 |  |", "| `kl` | 1.00 | 1.00 |", "| `rrd` | 0.72 | 0.72 |"]
+
+
 def test_figures_by_hand() -> None:
     text = "<!-- begin:scale -->\n<!-- end:scale -->\n"
     lines = updated(text, {"scale": {**RESULT, "figures": {"peak": 0.12345}}}, ENGLISH).splitlines()
