@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 
-from benchmarks.trials import keep, restore
+from benchmarks.trials import Keeping, keep, restore
 
 
 def study(out: Path, name: str = "arm key") -> optuna.Study:
@@ -43,3 +43,22 @@ def test_nothing_is_kept_where_nothing_was_tuned(tmp_path: Path) -> None:
     restore(tmp_path / "none.json", tmp_path)
     keep(tmp_path, tmp_path / "none.json")
     assert list(tmp_path.iterdir()) == []
+
+
+class Silent:
+    def begin(self, to_do: int, done: int) -> None: ...
+
+    def step(self, stage: str, done: int, of: int, text: str) -> None: ...
+
+    def end(self, stage: str, seconds: float) -> None: ...
+
+
+def test_trials_are_kept_as_the_next_begins(tmp_path: Path) -> None:
+    """A session that is killed must lose no trial but those that were under way."""
+    keeping, file = Keeping(Silent(), tmp_path, tmp_path / "kept.json"), tmp_path / "kept.json"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study(tmp_path).add_trial(optuna.trial.create_trial(value=0.5))
+    keeping.step("student alone 0", 1, 2, "")
+    assert not file.exists()
+    keeping.step("student alone trial 1", 1, 2, "")
+    assert [trial["value"] for trial in json.loads(file.read_bytes())["arm key"]] == [0.5]
