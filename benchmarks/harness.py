@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from distilrec.report.schema import Environment
+from distilrec.report.parts import Environment
 
 __all__ = ["PACKAGES", "RESULTS", "ROOT", "commit", "machine", "versions", "write_result"]
 

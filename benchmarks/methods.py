@@ -20,7 +20,7 @@ from distilrec.cli.progress import Display
 from distilrec.pipeline import bench_methods
 from distilrec.recipe import read_recipe
 from distilrec.report import Report, leaderboard
-from distilrec.report.schema import Arm
+from distilrec.report.parts import Arm
 
 __all__ = ["best_arm", "detail_of", "figures_by_width", "figures_of_one", "main"]
 

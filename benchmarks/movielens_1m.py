@@ -8,7 +8,7 @@ from __future__ import annotations
 from benchmarks.from_report import METRIC, detail, figures
 from benchmarks.harness import ROOT, write_result
 from distilrec.report import Report
-from distilrec.report.schema import Arm
+from distilrec.report.parts import Arm
 
 __all__ = ["further_figures", "main"]
 

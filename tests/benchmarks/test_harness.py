@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import harness
-from distilrec.report.schema import Environment
+from distilrec.report.parts import Environment
 
 ELSEWHERE = Environment(
     versions={"python": "3.11.0"}, machine="another", seed=0, command="c", date="2026-01-02", commit="abc"

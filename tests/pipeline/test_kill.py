@@ -48,5 +48,5 @@ def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
         process.kill()
         deadline = time.monotonic() + 30
         while any(map(alive, children)) and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two looks, up to the deadline; no outcome depends on it
         assert not any(map(alive, children))

@@ -26,7 +26,7 @@ from distilrec.pipeline.tasks import FitMember, RecordLabels, TrainStudent
 from distilrec.ranking import evaluate
 from distilrec.recipe import Recipe
 from distilrec.report.numbers import interval, label
-from distilrec.report.schema import Estimate
+from distilrec.report.parts import Estimate
 from distilrec.rng import generator
 from distilrec.scoring import Queries, Ragged
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from distilrec.report.numbers import interval, number, p_value, percent
-from distilrec.report.schema import Comparison, Report
+from distilrec.report.parts import Comparison
+from distilrec.report.schema import Report
 
 __all__ = ["COLUMNS", "Row", "leaderboard"]
 

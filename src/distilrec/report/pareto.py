@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from distilrec.report.axes import Axis, horizontal_ticks, vertical_ticks
 from distilrec.report.numbers import count, interval, label, milliseconds, size
+from distilrec.report.parts import ParetoPoint
 from distilrec.report.plots import Key, Line, Mark, Plot, path
-from distilrec.report.schema import ParetoPoint
 
 __all__ = ["pareto_plot"]
 

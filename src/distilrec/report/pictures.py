@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from distilrec.report.numbers import label, number
+from distilrec.report.parts import Arm, Curve, Role, Slice
 from distilrec.report.plots import Plot, Series, line_plot
-from distilrec.report.schema import Arm, Curve, Report, Role, Slice
+from distilrec.report.schema import Report
 from distilrec.report.view import in_order
 
 __all__ = ["TrainingRow", "loss_plots", "slice_arms", "slice_plot", "training_rows", "validation_plot"]

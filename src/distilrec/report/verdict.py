@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from distilrec.report.numbers import count, label, milliseconds, number, p_value, percent
-from distilrec.report.schema import Arm, Comparison, Report
+from distilrec.report.parts import Arm, Comparison
+from distilrec.report.schema import Report
 
 __all__ = ["gain", "reservations", "retention_interval", "verdict"]
 

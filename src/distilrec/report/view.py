@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from distilrec.report.axes import Span, spans
 from distilrec.report.numbers import count, label, milliseconds, number, p_value, percent, size
-from distilrec.report.schema import Arm, Comparison, Report, Role
+from distilrec.report.parts import Arm, Comparison, Role
+from distilrec.report.schema import Report
 from distilrec.report.verdict import gain
 
 __all__ = [
