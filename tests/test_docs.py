@@ -41,3 +41,18 @@ def test_the_settings_of_the_guide_make_a_recipe() -> None:
     parts = {"method", "data", "teacher", "record", "student", "alone", "distilled", "compared", "joint", "evaluation"}
     assert set(content) == parts
     assert recipe.distilled.distillation.temperature in recipe.record.temperatures
+
+
+def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    nested = {key: _merged(base[key], more[key]) for key in base.keys() & more.keys() if isinstance(base[key], dict)}
+    return {**base, **more, **nested}
+
+
+def test_the_settings_of_the_page_on_content_make_recipes() -> None:
+    """Those of the first sections make one recipe; each that follows makes another of it."""
+    text = (ROOT / "docs" / "content.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(each) for each in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)]
+    base = _merged(_merged(blocks[0], blocks[1]), blocks[2])
+    assert set(Recipe.model_validate(base).encoders) == {"text", "poster", "trailer"}
+    for block in blocks[3:]:
+        assert Recipe.model_validate(_merged(base, block)) != Recipe.model_validate(base)

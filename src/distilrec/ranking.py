@@ -7,6 +7,7 @@ all users by all items exists.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from distilrec.errors import ModelError
 from distilrec.metrics import Metric
 from distilrec.scoring import DotProduct, Queries, Ragged, Recommender
 
-__all__ = ["AUC", "evaluate", "queries_at_once", "rank", "score_pairs", "scorer", "top_k"]
+__all__ = ["AUC", "Restricted", "evaluate", "queries_at_once", "rank", "score_pairs", "scorer", "top_k"]
 
 AUC = "auc"
 # glibc gives blocks of 32 MiB and more back to the system at once, and each next one is paged in anew: that takes
@@ -209,6 +210,30 @@ def scorer(model: Recommender, size: int) -> Callable[[Queries], Tensor]:
         return torch.addmm(bias, hidden, vectors.T, out=scores)
 
     return score
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """A model that rules out all items but some: (n,) item indices."""
+
+    model: Recommender
+    allowed: NDArray[np.integer]
+
+    @property
+    def n_items(self) -> int:
+        """N, ruled out or not."""
+        return self.model.n_items
+
+    @property
+    def scores_are_logits(self) -> bool:
+        """As the model's."""
+        return self.model.scores_are_logits
+
+    def score(self, queries: Queries) -> Tensor:
+        """(B, N) float32: -inf for what is ruled out."""
+        scores = self.model.score(queries)
+        allowed = torch.from_numpy(self.allowed).long().to(scores.device)
+        return torch.full_like(scores, -torch.inf).index_copy_(1, allowed, scores[:, allowed])
 
 
 def _parts(length: int, size: int) -> Iterator[slice]:

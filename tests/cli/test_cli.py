@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from distilrec.cli import bench, data, run, tools  # noqa: F401  they register their commands
 from distilrec.cli.app import app
-from distilrec.data import ItemColumns, ItemsConfig
+from distilrec.data import ItemColumns, ItemsConfig, Modality
 from distilrec.errors import MissingExtraError, RecipeError
 from distilrec.recipe import read_recipe
 
@@ -158,7 +158,12 @@ def test_init_takes_an_items_file(log: Path, tmp_path: Path) -> None:
     assert said["item_attributes"] == ["title", "Preis"]
     assert "16 of 17 items have no row in the items file." in said["notes"]
     found = read_recipe(recipe).data.items
-    assert found == ItemsConfig(path=str(items), columns=ItemColumns(item="Artikel-Nr", title="Titel"))
+    content = {
+        "text": Modality(kind="text", columns=("Titel",)),
+        "attributes": Modality(kind="attributes", columns=("Preis",)),
+    }
+    columns = ItemColumns(item="Artikel-Nr", title="Titel")
+    assert found == ItemsConfig(path=str(items), columns=columns, content=content)
 
 
 def test_init_makes_a_recipe_for_a_named_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from distilrec.data import (
+    ColdItems,
+    ColdUsers,
     ColumnSplit,
     GlobalTime,
     Interactions,
@@ -216,3 +218,69 @@ def test_what_is_taken_again_in_training_is_not_held_out():
     log = Interactions(Ragged.from_rows([[7, 3, 5, 7]]), n_items=8)
     held_out = Split(log, np.array([0, 1, 0, 2], np.uint8)).held_out
     assert held_out.histories.flat()[1].tolist() == [3]
+
+
+def test_cold_items_are_in_no_history_and_warm_ones_are_left_last_out():
+    """A history with an item that training never saw asks an id model about a vector that nothing has trained."""
+    log = log_of([[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0], [0, 1]], n_items=10)
+    found = split(log, ColdItems(share=0.5, seed=3))
+    cold = np.flatnonzero(found.cold_items)
+    assert len(cold) == 4
+    assert 8 not in cold  # an item that nobody took can't be asked for
+    in_train = set(found.train.histories.flat()[1].tolist())
+    assert not in_train & set(cold.tolist())
+    for part in ("validation", "test"):
+        queries, targets = found.queries(part)
+        for n in range(len(queries)):
+            user = int(queries.users[n])
+            history, seen, wanted = (
+                rows[n : n + 1].flat()[1].tolist() for rows in (queries.histories, queries.masked, targets)
+            )
+            assert not set(history) & set(cold.tolist())
+            assert set(history) <= set(seen)
+            assert not set(seen) & set(wanted)
+            warm = [item for item in log.histories[user : user + 1].flat()[1].tolist() if item not in cold]
+            last = {"validation": -2, "test": -1}[part]
+            assert [item for item in wanted if item not in cold] == ([warm[last]] if len(warm) >= 3 else [])
+    assert set(found.queries("test")[0].masked.flat()[1].tolist()) & set(cold.tolist())  # those of validation
+    assert np.array_equal(found.part, split(log, ColdItems(share=0.5, seed=3)).part)
+    assert not np.array_equal(found.part, split(log, ColdItems(share=0.5, seed=4)).part)
+
+
+def test_cold_items_by_first_appearance():
+    log = log_of([[0, 1, 2], [3, 0, 1]], times=[[1, 5, 9], [2, 3, 6]])
+    found = split(log, ColdItems(share=0.5, by="first-seen"))
+    assert found.part.tolist() == [0, 1, 2, 0, 0, 1]  # 0 and 3 came first, then 1, then 2
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.05, 0), (0.99, 6)])
+def test_cold_items_need_some_of_each(share, n):
+    with pytest.raises(DataError, match=f"would hold out {n} of 6 items"):
+        split(log_of([[0, 1, 2, 3, 4, 5]]), ColdItems(share=share))
+
+
+def test_cold_users_are_asked_after_their_first_items():
+    log = log_of([[n, n + 1, n + 2, n + 3, n + 4] for n in range(6)] + [[9, 8]])
+    found = split(log, ColdUsers(share=0.58, after=(0, 2), targets=2))
+    assert found.part[-2:].tolist() == [0, 0]  # too few to be asked after
+    queries, targets = found.queries("test")
+    first = int(queries.users[0])
+    assert queries.users.tolist()[:2] == [first, first]
+    assert queries.histories.lengths.tolist() == [0, 2] * 2
+    assert targets[:2].flat()[1].tolist() == [first, first + 1, first + 2, first + 3]
+    assert queries.histories[1:2].flat()[1].tolist() == [first, first + 1]
+    assert (found.train.histories.lengths[queries.users] == 0).all()
+    assert not set(queries.users.tolist()) & set(found.queries("validation")[0].users.tolist())
+
+
+def test_cold_users_need_long_enough_histories():
+    with pytest.raises(DataError, match="2 of 4 users, of whom 0 took at least 20 items"):
+        split(log_of([[0, 1, 2]] * 4), ColdUsers(share=0.5))
+    with pytest.raises(ValidationError, match="after must ascend"):
+        ColdUsers(after=(3, 1))
+
+
+def test_dislikes_go_with_neither():
+    log = log_of([[0, 1, 2, 3, 4, 5]] * 4)
+    with pytest.raises(DataError, match="can't hold out dislikes"):
+        split_negatives(split(log, ColdItems(share=0.5)), log, ColdItems())

@@ -80,6 +80,15 @@ def run_command(
 
 
 @app.command()
+def encode(recipe: RecipePath, out: Out, jobs: Jobs = None, as_json: Json = False) -> None:
+    """Make vectors of the items' text, images and sound that a recipe's models read; what is cached isn't made again.
+
+    Example: distilrec encode recipes/multimodal.yaml --out runs/multimodal
+    """
+    _some(recipe, out, jobs, "content", as_json)
+
+
+@app.command()
 def teach(recipe: RecipePath, out: Out, jobs: Jobs = None, as_json: Json = False) -> None:
     """Stage 1 alone: train the teacher's members and weigh them on validation."""
     _some(recipe, out, jobs, "teacher", as_json)

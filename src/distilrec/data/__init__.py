@@ -3,8 +3,10 @@
 from distilrec.data.audit import Finding, audit
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
+from distilrec.data.content import Contents, Modality, ModalityKind, contents_of
 from distilrec.data.describe import Description, describe
-from distilrec.data.guess import Guess, guess
+from distilrec.data.features import Features, FeatureWriter
+from distilrec.data.guess import Guess, guess, guess_items
 from distilrec.data.interactions import Dataset, Ids, Interactions
 from distilrec.data.load import Prepared, from_dataframe, load
 from distilrec.data.named import NAMED_SETS, data_homes, named_folder
@@ -20,9 +22,12 @@ from distilrec.data.sampling import (
 )
 from distilrec.data.snapshot import Snapshot
 from distilrec.data.splits import (
+    ColdItems,
+    ColdUsers,
     ColumnSplit,
     GlobalTime,
     LeaveLastOut,
+    Part,
     RandomSplit,
     Split,
     SplitConfig,
@@ -36,11 +41,16 @@ __all__ = [
     "NAMED_SETS",
     "Batch",
     "Batches",
+    "ColdItems",
+    "ColdUsers",
     "ColumnSplit",
     "Columns",
+    "Contents",
     "DataConfig",
     "Dataset",
     "Description",
+    "FeatureWriter",
+    "Features",
     "Finding",
     "GlobalTime",
     "Guess",
@@ -49,7 +59,10 @@ __all__ = [
     "ItemColumns",
     "ItemsConfig",
     "LeaveLastOut",
+    "Modality",
+    "ModalityKind",
     "PairBatches",
+    "Part",
     "Preparation",
     "Prepared",
     "RandomSplit",
@@ -60,12 +73,14 @@ __all__ = [
     "UserBatches",
     "audit",
     "clusters",
+    "contents_of",
     "cycles",
     "data_homes",
     "describe",
     "final_queries",
     "from_dataframe",
     "guess",
+    "guess_items",
     "labelled_queries",
     "load",
     "named_folder",

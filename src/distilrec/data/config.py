@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from distilrec.data.build import Repeats
 from distilrec.data.columns import Columns, ItemColumns
+from distilrec.data.content import Modality
 from distilrec.data.files import FileFormat
 from distilrec.data.splits import LeaveLastOut, SplitConfig
 
 __all__ = ["DataConfig", "ItemsConfig", "Preparation"]
+
+ContentName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
 class Preparation(BaseModel):
@@ -36,13 +41,19 @@ class Preparation(BaseModel):
 
 
 class ItemsConfig(BaseModel):
-    """A file with one row per item; columns are guessed where they aren't given."""
+    """A file with one row per item; columns are guessed where they aren't given.
+
+    path: of the file, or its name in the folder that DISTILREC_DATA points to.
+
+    content: what can be known of an item before anyone takes it, by names such as `text` or `poster`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     format: FileFormat = "auto"
     columns: ItemColumns | None = None
+    content: dict[ContentName, Modality] = Field(default_factory=dict)
 
 
 class DataConfig(Preparation):

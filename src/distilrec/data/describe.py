@@ -9,11 +9,26 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from distilrec.data.content import Contents, ModalityKind
 from distilrec.data.interactions import Dataset
 
-__all__ = ["Description", "describe"]
+__all__ = ["Coverage", "Description", "describe"]
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+
+
+class Coverage(BaseModel):
+    """The share of items that have a modality, and of interactions that are with such items.
+
+    knows_later: as the modality was declared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ModalityKind
+    items: float
+    interactions: float
+    knows_later: bool
 
 
 class Description(BaseModel):
@@ -23,7 +38,7 @@ class Description(BaseModel):
     they look like seconds or microseconds since 1970. history_lengths: quantiles over users.
     popularity_gini: 0 where all items are equally popular, towards 1 where few have all. head_share: the
     share of interactions that the most popular 1 % of items have (at least one item). attributes: for each
-    column of the items, the share of items that have a value.
+    column of the items, the share of items that have a value. content: the coverage of each modality.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +56,7 @@ class Description(BaseModel):
     popularity_gini: float
     head_share: float
     attributes: dict[str, float]
+    content: dict[str, Coverage]
     notes: tuple[str, ...]
 
 
@@ -72,7 +88,17 @@ def describe(dataset: Dataset) -> Description:
         popularity_gini=gini(counts),
         head_share=_head_share(counts),
         attributes={} if dataset.items is None else _coverage(dataset.items),
+        content={name: _covered(contents, counts) for name, contents in dataset.contents.items()},
         notes=dataset.notes,
+    )
+
+
+def _covered(contents: Contents, counts: NDArray[np.int64]) -> Coverage:
+    return Coverage(
+        kind=contents.modality.kind,
+        items=float(contents.known.mean()),
+        interactions=float(counts[contents.known].sum() / max(1, counts.sum())),
+        knows_later=contents.modality.knows_later,
     )
 
 

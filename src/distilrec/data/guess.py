@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from distilrec.data.columns import Columns, ItemColumns, listing
 from distilrec.data.config import DataConfig, ItemsConfig
 from distilrec.data.files import Table, open_table
+from distilrec.data.guess_content import guess_content
 from distilrec.data.look import Look, look_at
 from distilrec.data.named import locate
 from distilrec.data.names import says_id, words_mean
@@ -19,7 +20,7 @@ from distilrec.data.splits import ColumnSplit, LeaveLastOut, RandomSplit, SplitC
 from distilrec.data.typed import check_columns
 from distilrec.errors import DataError
 
-__all__ = ["Guess", "guess", "guess_columns", "guess_item_columns"]
+__all__ = ["Guess", "guess", "guess_columns", "guess_item_columns", "guess_items"]
 
 _STEPS = 20  # of a scale of ratings; more distinct values are an amount
 
@@ -163,9 +164,19 @@ def guess(
         columns=columns,
         like_threshold=threshold,
         split=_split(columns),
-        items=None if items is None else ItemsConfig(path=str(items), columns=guess_item_columns(open_table(items))),
+        items=None if items is None else guess_items(source, items),
     )
     return Guess(columns, reasons, notes, config)
+
+
+def guess_items(source: Path | str, items: Path | str | None = None) -> ItemsConfig | None:
+    """How to load the items of a log, content included: those of a file, or of the one beside the log; None if none."""
+    path = items or locate(source).items
+    if path is None:
+        return None
+    table = open_table(path)
+    columns = guess_item_columns(table)
+    return ItemsConfig(path=str(path), columns=columns, content=guess_content(table, columns))
 
 
 def guess_columns(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from distilrec.scoring import Ragged
+
+if TYPE_CHECKING:
+    from distilrec.data.content import Contents
 
 __all__ = ["Dataset", "Ids", "Interactions"]
 
@@ -123,7 +126,7 @@ class Dataset:
     interactions: what counts as liked or taken. negatives: what the user was shown to dislike (ratings under the
     threshold, or label 0), by the same users and items, or None.
     items: one row per item index in order, with at least the column `item`; `title` where known. None if
-    nothing is known of the items.
+    nothing is known of the items. contents: by modality, what can be encoded of them.
     notes: what loading did, in sentences for the report.
     """
 
@@ -133,6 +136,7 @@ class Dataset:
     item_ids: Ids
     negatives: Interactions | None = None
     items: pl.DataFrame | None = None
+    contents: Mapping[str, Contents] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @cached_property

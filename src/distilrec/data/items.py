@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import polars as pl
 
@@ -14,14 +16,17 @@ from distilrec.errors import DataError
 __all__ = ["align_items", "read_items"]
 
 
-def read_items(table: Table, columns: ItemColumns) -> pl.DataFrame:
+def read_items(table: Table, columns: ItemColumns, without: Collection[str] = ()) -> pl.DataFrame:
     """One row per row of the file: `item`, `title` if there is one, and every other column as it is.
 
+    without: columns to leave on disk; those of bytes are left there, too.
     Columns of text files become numbers where all their values are; MovieLens' and RecBole's lists are lists.
     Raises DataError for a missing column or a row without id.
     """
     check_columns(table, columns.named())
-    others = [name for name in table.columns() if name not in columns.named().values()]
+    schema = table.frame.collect_schema()
+    left = {*columns.named().values(), *without, *(name for name, dtype in schema.items() if dtype == pl.Binary)}
+    others = [name for name in schema if name not in left]
     for name in {"item", "title"} & set(others):
         raise DataError(f"{table.name} has a column {name!r} beside the one given for it; rename one of them")
     title = [_title(table, columns.title)] if columns.title else []

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from distilrec.data.build import Built, build
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
+from distilrec.data.content import Modality, contents_of
 from distilrec.data.files import Table, open_frame, open_table
 from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.data.interactions import Dataset
 from distilrec.data.items import align_items, read_items
-from distilrec.data.named import locate
+from distilrec.data.named import find_file, locate
 from distilrec.data.snapshot import Snapshot
 from distilrec.data.splits import UNUSED, Split, split, split_negatives
 from distilrec.data.typed import read_log
@@ -50,9 +51,11 @@ def load(config: DataConfig, since: Snapshot | None = None, given: Mapping[str, 
     place = locate(config.source)
     table = open_table(place.path, config.format)
     items = config.items or (ItemsConfig(path=str(place.items)) if place.items else None)
-    items_table = open_table(items.path, items.format) if items else None
     known = config.columns or {**place.columns, **(given or {})}
-    return _prepared(table, known, items_table, items.columns if items else None, config, place.name, since)
+    about = (
+        None if items is None else _About(open_table(find_file(items.path), items.format), items.columns, items.content)
+    )
+    return _prepared(table, known, about, config, place.name, since)
 
 
 def from_dataframe(
@@ -61,30 +64,38 @@ def from_dataframe(
     *,
     items: Any = None,
     item_columns: ItemColumns | None = None,
+    content: Mapping[str, Modality] | None = None,
     preparation: Preparation | None = None,
     name: str = "DataFrame",
     since: Snapshot | None = None,
 ) -> Prepared:
     """Load from a DataFrame of Polars, pandas, PyArrow or any other library that narwhals knows.
 
-    columns, item_columns: guessed, and noted, where not given. items: a DataFrame with one row per item.
-    since: as in `load`.
+    columns, item_columns: guessed, and noted, where not given. items: a DataFrame with one row per item. content: of
+    these, by modality. since: as in `load`.
 
     >>> import polars as pl
     >>> log = pl.DataFrame({"user": ["a", "a", "a"], "item": [7, 8, 9], "time": [3, 2, 1]})
     >>> from_dataframe(log, Columns(user="user", item="item", time="time")).split.part
     array([0, 1, 2], dtype=uint8)
     """
-    items_table = None if items is None else open_frame(items, f"items of {name}")
-    preparation = preparation or Preparation()
-    return _prepared(open_frame(frame, name), columns or {}, items_table, item_columns, preparation, name, since)
+    about = None if items is None else _About(open_frame(items, f"items of {name}"), item_columns, content or {})
+    return _prepared(open_frame(frame, name), columns or {}, about, preparation or Preparation(), name, since)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What there is on items."""
+
+    table: Table
+    columns: ItemColumns | None
+    content: Mapping[str, Modality]
 
 
 def _prepared(
     table: Table,
     columns: Columns | Mapping[str, str],
-    items: Table | None,
-    item_columns: ItemColumns | None,
+    items: _About | None,
     preparation: Preparation,
     name: str,
     since: Snapshot | None,
@@ -97,15 +108,20 @@ def _prepared(
     built = build(read_log(table, columns), preparation, name, since)
     dataset = replace(built.dataset, notes=notes + built.dataset.notes)
     if items is not None:
-        dataset = _with_items(dataset, items, item_columns)
+        dataset = _with_items(dataset, items)
     prepared = _cut(dataset, built, preparation)
     return prepared if since is None else _go_on(prepared, since)
 
 
-def _with_items(dataset: Dataset, table: Table, columns: ItemColumns | None) -> Dataset:
-    rows = read_items(table, columns or guess_item_columns(table))
-    items, notes = align_items(rows, dataset.item_ids)
-    return replace(dataset, items=items, notes=dataset.notes + notes)
+def _with_items(dataset: Dataset, about: _About) -> Dataset:
+    columns = about.columns or guess_item_columns(about.table)
+    vectors = [name for modality in about.content.values() if modality.kind == "vectors" for name in modality.columns]
+    items, notes = align_items(read_items(about.table, columns, vectors), dataset.item_ids)
+    contents = {
+        name: contents_of(about.table, columns.item, modality, dataset.item_ids)
+        for name, modality in about.content.items()
+    }
+    return replace(dataset, items=items, contents=contents, notes=dataset.notes + notes)
 
 
 def _cut(dataset: Dataset, built: Built, preparation: Preparation) -> Prepared:

@@ -25,7 +25,7 @@ import polars as pl
 from distilrec.data import movielens
 from distilrec.errors import ArtefactError, DataError, FetchError
 
-__all__ = ["NAMED_SETS", "Located", "NamedSet", "data_homes", "fetch_home", "locate", "named_folder"]
+__all__ = ["NAMED_SETS", "Located", "NamedSet", "data_homes", "fetch_home", "find_file", "locate", "named_folder"]
 
 _COLUMNS = {"user": "user", "item": "item", "rating": "rating", "time": "time"}
 _LOG, _ITEMS = "interactions.parquet", "items.parquet"
@@ -138,6 +138,12 @@ def locate(source: Path | str) -> Located:
             f"{source} doesn't exist, and neither does the folder {home} that DISTILREC_DATA names; correct one of them"
         )
     return Located(Path(source).stem, Path(source))
+
+
+def find_file(path: str) -> str:
+    """A file as it is named, or where a data home holds it; the name itself where it is in neither."""
+    found = [home / path for home in data_homes() if (home / path).is_file()]
+    return path if Path(path).exists() or not found else str(found[0])
 
 
 def data_homes() -> list[Path]:

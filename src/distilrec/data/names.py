@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-__all__ = ["says_id", "words_mean"]
+__all__ = ["says_id", "words_mean", "words_of"]
 
 _ID_WORDS = {
     *("id", "ids", "nr", "no", "num", "number", "nummer", "numero", "key", "code", "uuid", "guid", "hash"),
@@ -68,7 +68,12 @@ def _vocabulary(meaning: str) -> frozenset[str]:
     return frozenset(map(_plain, _MEANINGS[meaning].split()))
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
+    """The words of a column's name, in lower case and without accents.
+
+    >>> words_of("numVotes")
+    ['num', 'votes']
+    """
     parted = re.sub(r"(?<=[^\x00-\x7f])(?=[A-Z])|(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     return [_plain(word) for word in re.findall(r"[^\W_]+", parted)]
 
@@ -79,7 +84,7 @@ def says_id(name: str) -> bool:
     >>> says_id("userId"), says_id("user")
     (True, False)
     """
-    return any(word in _ID_WORDS for word in _words(name))
+    return any(word in _ID_WORDS for word in words_of(name))
 
 
 def words_mean(name: str, meaning: str) -> bool:
@@ -90,4 +95,4 @@ def words_mean(name: str, meaning: str) -> bool:
     >>> words_mean("user_agent", "user")
     False
     """
-    return "".join(word for word in _words(name) if word not in _ID_WORDS) in _vocabulary(meaning)
+    return "".join(word for word in words_of(name) if word not in _ID_WORDS) in _vocabulary(meaning)

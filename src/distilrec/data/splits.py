@@ -18,6 +18,8 @@ from distilrec.scoring import Queries, Ragged
 
 __all__ = [
     "PART_CODES",
+    "ColdItems",
+    "ColdUsers",
     "ColumnSplit",
     "GlobalTime",
     "LeaveLastOut",
@@ -113,7 +115,44 @@ class ColumnSplit(_Kind):
     kind: Literal["column"] = "column"
 
 
-SplitConfig: TypeAlias = Annotated[LeaveLastOut | GlobalTime | RandomSplit | ColumnSplit, Field(discriminator="kind")]
+class ColdItems(_Kind):
+    """Some items are held out with all their interactions, and leave-last-out is done with the others.
+
+    share: of the items that are held out; half of them are validation, half test. by: `random`, or `first-seen`, those
+    that were taken first at the latest times, the later half being test. A held-out item is in no history, and what a
+    user took of the held-out items for validation is left out of what is ranked at test.
+    """
+
+    kind: Literal["cold-items"] = "cold-items"
+    share: float = Field(default=0.2, gt=0, lt=1)
+    by: Literal["random", "first-seen"] = "random"
+    seed: int = 0
+
+
+class ColdUsers(_Kind):
+    """Some users are held out with all their interactions, and asked after each of a few numbers of items.
+
+    share: of the users that are held out; half of them are validation, half test. after: so many first items make the
+    history of a query. targets: so many next ones are to be found. Users who took fewer than the two together are
+    train.
+    """
+
+    kind: Literal["cold-users"] = "cold-users"
+    share: float = Field(default=0.2, gt=0, lt=1)
+    after: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2, 3, 5, 10), min_length=1)
+    targets: int = Field(default=10, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _ascending(self) -> ColdUsers:
+        if list(self.after) != sorted(set(self.after)):
+            raise ValueError(f"after must ascend, each number once, and is {self.after}")
+        return self
+
+
+SplitConfig: TypeAlias = Annotated[
+    LeaveLastOut | GlobalTime | RandomSplit | ColumnSplit | ColdItems | ColdUsers, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +160,15 @@ class Split:
     """A log cut in three.
 
     log: all interactions. part: (M,) uint8 parallel to the log's values: 0 train, 1 validation, 2 test, 3
-    unused.
+    unused. cold_items: (N,) bool, the items that were held out, where items were. after, targets: as in `ColdUsers`,
+    where users were held out; else empty.
     """
 
     log: Interactions
     part: Parts
+    cold_items: NDArray[np.bool_] | None = None
+    after: tuple[int, ...] = ()
+    targets: int = 0
 
     @cached_property
     def train(self) -> Interactions:
@@ -158,12 +201,19 @@ class Split:
         """The queries of a part and the items to be found for them.
 
         One query per user who has an item in the part. Its history holds what came before: train for
-        validation, train and validation for test; these items are the ones to mask.
+        validation, train and validation for test; these items are the ones to mask. Of users who were held out there
+        is a query for each number of first items.
         """
         targets = self.log.select(self.part == (VALIDATION if part == "validation" else TEST)).histories
-        histories = (self.train if part == "validation" else self.known_at_test).histories
         users = np.flatnonzero(targets.lengths > 0)
-        return Queries(users.astype(np.int32), histories[users]), targets[users]
+        if self.after:
+            return _after_first(users, targets[users], self.after, self.targets)
+        known = self.train if part == "validation" else self.known_at_test
+        seen = known.histories[users]
+        if self.cold_items is None:
+            return Queries(users.astype(np.int32), seen), targets[users]
+        warm = known.select(~self.cold_items[known.histories.values])
+        return Queries(users.astype(np.int32), warm.histories[users], seen), targets[users]
 
 
 def split(log: Interactions, config: SplitConfig, part_column: Parts | None = None) -> Split:
@@ -185,6 +235,11 @@ def split(log: Interactions, config: SplitConfig, part_column: Parts | None = No
             part = _by_lot(log, config.ratios, generator(config.seed, "split"))
         case ColumnSplit():
             part = _by_column(log, part_column)
+        case ColdItems():
+            return _cold_items(log, config)
+        case ColdUsers():
+            part = _cold_users(log, config)
+            return Split(log, part, after=config.after, targets=config.targets)
     return Split(log, part)
 
 
@@ -209,6 +264,10 @@ def split_negatives(
             part = _by_lot(negatives, config.ratios, generator(config.seed, "negatives"))
         case ColumnSplit():
             part = _by_column(negatives, part_column)
+        case ColdItems() | ColdUsers():
+            raise DataError(
+                f"split: kind '{config.kind}' can't hold out dislikes; leave them out with use_negatives: false"
+            )
     return Split(negatives, part)
 
 
@@ -233,6 +292,65 @@ def labelled_queries(likes: Split, dislikes: Split, part: Part) -> tuple[Queries
     rows = Ragged.from_lengths(lengths[users], np.concatenate([items, others])[order])
     histories = (likes.train if part == "validation" else likes.known_at_test).histories
     return Queries(users.astype(np.int32), histories[users]), rows, order < len(liked)
+
+
+def _cold_items(log: Interactions, config: ColdItems) -> Split:
+    taken = np.flatnonzero(log.item_counts() > 0)
+    n_cold = round(config.share * len(taken))
+    if n_cold < 2 or len(taken) - n_cold < 1:
+        raise DataError(
+            f"split: kind 'cold-items' would hold out {n_cold} of {len(taken)} items; it needs one for validation, one "
+            "for test and one to train on: give another share"
+        )
+    if config.by == "random":
+        order = generator(config.seed, "cold items").permutation(taken)
+    else:
+        first = np.full(log.n_items, np.iinfo(np.int64).max)
+        positions = log.flat()[1]
+        np.minimum.at(first, log.histories.values[positions], _times(log, config.kind)[positions])
+        order = taken[np.lexsort((taken, first[taken]))]
+    validation, test = order[len(order) - n_cold : len(order) - n_cold // 2], order[len(order) - n_cold // 2 :]
+    code = np.full(log.n_items, TRAIN, np.uint8)
+    code[validation], code[test] = VALIDATION, TEST
+    held_out = code[log.histories.values]
+    warm = log.select(held_out == TRAIN)
+    part = _unused(log)
+    positions = log.flat()[1]
+    part[positions] = held_out[positions]
+    # Where each user's warm interactions are, so that the last two of at least three can be held out, too.
+    at = positions[held_out[positions] == TRAIN]
+    ends = np.cumsum(warm.histories.lengths)
+    last = ends[warm.histories.lengths >= 3] - 1
+    part[at[last]], part[at[last - 1]] = TEST, VALIDATION
+    return Split(log, part, cold_items=code != TRAIN)
+
+
+def _cold_users(log: Interactions, config: ColdUsers) -> Parts:
+    fitting = np.flatnonzero(log.histories.lengths >= config.after[-1] + config.targets)
+    n_cold = round(config.share * log.n_users)
+    if not 2 <= n_cold <= min(len(fitting), log.n_users - 1):
+        raise DataError(
+            f"split: kind 'cold-users' would hold out {n_cold} of {log.n_users} users, of whom {len(fitting)} took at "
+            f"least {config.after[-1] + config.targets} items; give another share, or fewer items in after and targets"
+        )
+    chosen = generator(config.seed, "cold users").permutation(fitting)[:n_cold]
+    code = np.full(log.n_users, TRAIN, np.uint8)
+    code[chosen[: n_cold - n_cold // 2]], code[chosen[n_cold - n_cold // 2 :]] = VALIDATION, TEST
+    part = _unused(log)
+    users, positions = log.flat()
+    part[positions] = code[users]
+    return part
+
+
+def _after_first(
+    users: NDArray[np.int64], rows: Ragged, after: tuple[int, ...], n_targets: int
+) -> tuple[Queries, Ragged]:
+    """A query for each user and number of first items, user by user, and the next items to be found."""
+    first = np.tile(np.array(after, np.int64), len(users))
+    starts = np.repeat(rows.starts, len(after))
+    histories = Ragged(starts, starts + first, rows.values)
+    targets = Ragged(histories.stops, histories.stops + n_targets, rows.values)
+    return Queries(np.repeat(users, len(after)).astype(np.int32), histories), targets
 
 
 def _moment(value: int | datetime) -> int:

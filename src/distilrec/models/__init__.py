@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfig, Supervision, VectorConfig
+from distilrec.models.cold_start import fit_offset_, place_by_ridge_
+from distilrec.models.content_knn import ContentKNN, ContentKNNConfig
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.ensemble import Ensemble
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
 from distilrec.models.growth import Known, Outgrown, warm_start_
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
+from distilrec.models.hybrid import Hybrid
 from distilrec.models.ials import IALS, IALSConfig
 from distilrec.models.item_knn import ItemKNN, ItemKNNConfig
 from distilrec.models.lightgcn import LightGCN, LightGCNConfig
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig
 from distilrec.models.pairs import look_up, pair_scores
 from distilrec.models.popularity import Popularity, PopularityConfig
-from distilrec.models.registry import AnyModelConfig, build, has_vectors, reads_histories
+from distilrec.models.random import Random, RandomConfig
+from distilrec.models.registry import AnyModelConfig, build, has_vectors, modalities, reads_content, reads_histories
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
+from distilrec.models.tower import Catalogue, ContentConfig, ItemTower
 from distilrec.models.truncation import truncate_
 
 __all__ = [
     "EASE",
     "IALS",
     "AnyModelConfig",
+    "Catalogue",
     "ClosedForm",
+    "ContentConfig",
+    "ContentKNN",
+    "ContentKNNConfig",
     "DotProductModel",
     "EASEConfig",
     "Ensemble",
     "HistoryEncoder",
     "HistoryEncoderConfig",
+    "Hybrid",
     "IALSConfig",
     "ItemKNN",
     "ItemKNNConfig",
+    "ItemTower",
     "Known",
     "LightGCN",
     "LightGCNConfig",
@@ -44,6 +55,8 @@ __all__ = [
     "Popularity",
     "PopularityConfig",
     "Precision",
+    "Random",
+    "RandomConfig",
     "SASRec",
     "SASRecConfig",
     "SequenceConfig",
@@ -52,11 +65,15 @@ __all__ = [
     "VectorConfig",
     "build",
     "fit",
+    "fit_offset_",
     "has_vectors",
     "load_model",
     "look_up",
+    "modalities",
     "pair_scores",
+    "place_by_ridge_",
     "quantize_",
+    "reads_content",
     "reads_histories",
     "save_model",
     "softmax_terms",

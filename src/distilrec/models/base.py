@@ -132,6 +132,15 @@ class DotProductModel(Model):
         """(N,) float32, or None."""
         return self.bias
 
+    @property
+    def trained_items(self) -> NDArray[np.bool_] | None:
+        """(N,) bool: the items that true labels can speak of; None where they speak of all.
+
+        An item that training never saw is a negative of every query. A model that knows it by its content would learn
+        from that to rank it last.
+        """
+        return None
+
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         hidden, vectors, bias = self.hidden(queries), self.item_vectors(), self.item_bias()

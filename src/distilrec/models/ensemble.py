@@ -14,7 +14,7 @@ from distilrec.models.base import Model
 from distilrec.ranking import evaluate
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "standardised"]
 
 STEP = 0.05
 BLOCK_BYTES = 2**24  # of scores held at once, of all members together
@@ -85,7 +85,7 @@ class Ensemble(Model):
         for begin in range(0, len(queries), block):
             asked, wanted = queries[begin : begin + block], targets[begin : begin + block]
             with torch.inference_mode():
-                scores = torch.stack([_standardised(member.score(asked)) for member in needed])  # (m, B, N)
+                scores = torch.stack([standardised(member.score(asked)) for member in needed])  # (m, B, N)
                 for number, weights in enumerate(used):
                     mixed = _Scored(torch.einsum("m,mbn->bn", weights, scores))
                     sums[number] += evaluate(mixed, asked, wanted, ["ndcg@10"], batch_size=block)["ndcg@10"].sum()
@@ -102,7 +102,7 @@ class Ensemble(Model):
         """(B, N) float32."""
         total = torch.zeros(len(queries), self.n_items)
         for member, weight in self._asked():
-            total += weight * _standardised(member.score(queries))
+            total += weight * standardised(member.score(queries))
         return total
 
     def flops(self, query: Queries) -> int:
@@ -114,7 +114,8 @@ class Ensemble(Model):
         return [pair for pair in zip(self.list_members(), self.weights.tolist(), strict=True) if pair[1] > 0]
 
 
-def _standardised(scores: Tensor) -> Tensor:
+def standardised(scores: Tensor) -> Tensor:
+    """(B, N): about their mean, in standard deviations, row by row."""
     centred = scores - scores.mean(1, keepdim=True)
     return centred / centred.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
 

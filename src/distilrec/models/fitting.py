@@ -80,11 +80,11 @@ def supervised_loss(
     rows, items, weights = (model.tensor(column) for column in (batch.rows, batch.items, batch.weights))
     if supervision.loss == "sampled_softmax":
         positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
-        n_negatives = supervision.negatives
-        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, n_negatives, rng)
+        drawn = _negatives(model, (supervision.negatives,), rng)
+        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, drawn)
     else:
-        drawn = torch.from_numpy(rng.integers(0, model.n_items, (len(rows), supervision.negatives)))
-        candidates = torch.cat([items.unsqueeze(1), drawn.to(hidden.device)], dim=1)  # (T, 1 + S)
+        drawn = _negatives(model, (len(rows), supervision.negatives), rng)
+        candidates = torch.cat([items.unsqueeze(1), drawn], dim=1)  # (T, 1 + S)
         scores = _scores(hidden, vectors, bias, rows, candidates)
         positive, negative = scores[:, 0], scores[:, 1:]
         if supervision.loss == "bpr":
@@ -112,6 +112,8 @@ def softmax_terms(
     targets = RowParts(model, batch.rows, batch.items, weights)
     spread = supervision.label_smoothing
     terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=spread)]
+    if model.trained_items is not None and not model.trained_items.all():
+        terms = [_among(model.tensor(np.flatnonzero(model.trained_items)), targets, spread)]
     if len(batch.disliked_items) and supervision.dislike_weight:
         disliked = batch.disliked_weights.astype(np.float64)
         each = share * supervision.dislike_weight * disliked / max(disliked.sum(), 1e-12)
@@ -123,6 +125,19 @@ def softmax_terms(
 
         terms.append(by_autograd(dislike))
     return terms
+
+
+def _among(trained: Tensor, targets: RowParts, spread: float) -> LogitsTerm:
+    """The softmax loss over some items only, their numbers ascending; the others have no gradient."""
+
+    def term(logits: Tensor, part: slice) -> Tensor:
+        rows, items, weights = targets.of(part)
+        kept = logits[:, trained]
+        value = cross_entropy_(kept, rows, torch.searchsorted(trained, items), weights, spread=spread)
+        logits.zero_()[:, trained] = kept
+        return value
+
+    return term
 
 
 class RowParts:
@@ -145,6 +160,13 @@ class RowParts:
         return rows - part.start, items, weights
 
 
+def _negatives(model: DotProductModel, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    """Items drawn evenly from those that true labels can speak of."""
+    if model.trained_items is None:
+        return model.tensor(rng.integers(0, model.n_items, shape))
+    return model.tensor(rng.choice(np.flatnonzero(model.trained_items), shape))
+
+
 def _scores(hidden: Tensor, vectors: Tensor, bias: Tensor | None, rows: Tensor, items: Tensor) -> Tensor:
     """(T, C): the score of items (T, C) for the queries of `rows` (T,)."""
     scores = pair_scores(hidden, vectors, rows, items)
@@ -159,12 +181,10 @@ def _sampled_softmax(
     items: Tensor,
     positive: Tensor,
     weights: Tensor,
-    n_negatives: int,
-    rng: np.random.Generator,
+    drawn: Tensor,
 ) -> Tensor:
-    """Negatives are drawn uniformly, once for the batch, and shared by all of its queries."""
-    n_items = len(vectors)
-    drawn = torch.from_numpy(rng.integers(0, n_items, n_negatives)).to(hidden.device)
+    """Negatives (S,) are drawn once for the batch, and shared by all of its queries."""
+    n_items, n_negatives = len(vectors), len(drawn)
     negatives = hidden @ vectors[drawn].T  # (P, S)
     if bias is not None:
         negatives = negatives + bias[drawn]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distilrec.models.sasrec import distance_mask
 from distilrec.models.sequence import SequenceConfig, SequenceModel
+from distilrec.models.tower import Catalogue
 
 __all__ = ["HistoryEncoder", "HistoryEncoderConfig"]
 
@@ -30,9 +31,10 @@ class HistoryEncoder(SequenceModel):
     2017, without its recurrent part.
     """
 
-    def __init__(self, config: HistoryEncoderConfig, n_users: int, n_items: int) -> None:
-        super().__init__(config, n_users, n_items)
-        self.config = config
+    def __init__(
+        self, config: HistoryEncoderConfig, n_users: int, n_items: int, catalogue: Catalogue | None = None
+    ) -> None:
+        super().__init__(config, n_users, n_items, catalogue)
         width = config.embedding_size
         self.dropout = nn.Dropout(config.dropout)
         self.keys = nn.Linear(width, config.heads, bias=False)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from distilrec.models.sequence import SequenceConfig, SequenceModel
+from distilrec.models.tower import Catalogue
 
 __all__ = ["SASRec", "SASRecConfig"]
 
@@ -42,9 +43,8 @@ class SASRec(SequenceModel):
     bias; no dropout of attention weights.
     """
 
-    def __init__(self, config: SASRecConfig, n_users: int, n_items: int) -> None:
-        super().__init__(config, n_users, n_items)
-        self.config = config
+    def __init__(self, config: SASRecConfig, n_users: int, n_items: int, catalogue: Catalogue | None = None) -> None:
+        super().__init__(config, n_users, n_items, catalogue)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding_size)

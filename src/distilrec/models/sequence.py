@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Batches, Interactions, SequenceBatches
+from distilrec.errors import ModelError
 from distilrec.models.base import DotProductModel, Supervision, VectorConfig
+from distilrec.models.tower import Catalogue, ContentConfig, ItemTower
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["SequenceConfig", "SequenceModel"]
@@ -23,25 +28,39 @@ class SequenceConfig(VectorConfig):
     """Settings of models that read histories.
 
     history_length: L, how many of the last items are read. dropout: share of each vector's values that is
-    dropped in training. init_std: standard deviation of the first item vectors.
+    dropped in training. init_std: standard deviation of the first item vectors. content: how items are known, where it
+    isn't by their ids alone.
     """
 
     history_length: int = Field(default=50, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     init_std: float = Field(default=0.02, gt=0)
+    content: ContentConfig | None = None
 
 
 class SequenceModel(DotProductModel):
     """A causal model: the state at a place depends on the items up to it, and on how far back each one lies.
 
     Positions are relative, so a history's prefixes are all read in one pass, and padding goes to the right,
-    where no state sees it.
+    where no state sees it. Where it knows its items by content, their vectors are made anew in each training step, and
+    kept once it is trained.
     """
 
-    def __init__(self, config: SequenceConfig, n_users: int, n_items: int) -> None:
+    def __init__(self, config: SequenceConfig, n_users: int, n_items: int, catalogue: Catalogue | None = None) -> None:
         super().__init__(config, n_users, n_items)
         self.history_length = config.history_length
-        self.items = nn.Parameter(torch.randn(n_items, config.embedding_size) * config.init_std)
+        self.tower: ItemTower | None = None
+        self.items: Tensor
+        if config.content is None:
+            self.items = nn.Parameter(torch.randn(n_items, config.embedding_size) * config.init_std)
+        else:
+            wide = config.embedding_size + config.item_bias  # an item's bias is told by its content, too
+            self.tower = ItemTower(config.content, n_items, wide, config.init_std, catalogue)
+            self.register_buffer("items", torch.zeros(n_items, wide))
+            self.bias = None
+            config = config.model_copy(update={"content": self.tower.config})
+        self.config = config
+        self._of_step: Tensor | None = None
 
     @abstractmethod
     def states(self, histories: Tensor) -> Tensor:
@@ -61,15 +80,71 @@ class SequenceModel(DotProductModel):
     def encode(self, batch: Batch) -> Tensor:
         """(P, D)."""
         assert batch.histories is not None  # SequenceBatches always gives them
+        if self._trains_tower:
+            assert self.tower is not None
+            self._of_step = self.tower()  # the same for histories and scores, whatever is dropped
         return self.states(self.tensor(batch.histories)).flatten(0, 1)[self.tensor(batch.places)]
+
+    @property
+    def _trains_tower(self) -> bool:
+        return self.training and self.tower is not None and self.tower.can_be_run
+
+    @property
+    def trained_items(self) -> NDArray[np.bool_] | None:
+        """(N,) bool: the items that true labels can speak of, where the others are known by their content."""
+        return None if self.tower is None else self.tower.trained
+
+    def train(self, mode: bool = True) -> SequenceModel:
+        """Switch between training and serving, for which the items' vectors are made once."""
+        super().train(mode)
+        self._of_step = None
+        if not mode and self.tower is not None and self.tower.can_be_run:
+            with torch.no_grad():
+                self.items.copy_(self.tower())
+        return self
+
+    def serving_state(self) -> dict[str, Tensor]:
+        """Without the tower's own vectors of ids, which are in those of the items."""
+        return {name: value for name, value in super().serving_state().items() if name != "tower.ids"}
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
-        return self.items
+        return self._items()[:, : self.width] if self.tower is not None else self.items
+
+    def item_bias(self) -> Tensor | None:
+        """(N,) float32, or None."""
+        items = self._items()
+        return items[:, self.width] if items.shape[1] > self.width else self.bias
+
+    def _items(self) -> Tensor:
+        """(N, D), or (N, D + 1) with the bias in the last column."""
+        if not self._trains_tower:
+            return self.items
+        if self._of_step is None:
+            assert self.tower is not None
+            self._of_step = self.tower()
+        return self._of_step
+
+    def extended(self, features: Mapping[str, NDArray[np.floating[Any]]], n_new: int) -> Self:
+        """The same model with `n_new` items more, known by vectors (n, D_m) of some of its modalities; no training.
+
+        Rows of NaN aren't known. Raises ModelError where the model knows items by their ids alone.
+        """
+        if self.tower is None:
+            raise ModelError(
+                f"this {type(self).__name__} knows items by their ids alone, so it can't take new ones; train one "
+                "whose model names content"
+            )
+        wider = copy.copy(self)
+        wider._buffers = dict(self._buffers)
+        with torch.no_grad():
+            wider.items = torch.cat([self.items, self.tower.encode(features, n_new)])
+        wider.n_items = self.n_items + n_new
+        return wider
 
     def embed(self, histories: Tensor) -> Tensor:
         """(b, L, D): the vectors of the items; of padding, those of item 0, which nothing reads."""
-        return nn.functional.embedding(histories.clamp(min=0), self.items)
+        return nn.functional.embedding(histories.clamp(min=0), self.item_vectors())
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32; zeros for an empty history. Queries whose histories share a start share a pass."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from distilrec.errors import ArtefactError
 from distilrec.models.base import Model, ModelConfig
 from distilrec.models.ensemble import Ensemble
+from distilrec.models.hybrid import Hybrid
 from distilrec.models.registry import AnyModelConfig, build
 
 __all__ = ["Precision", "load_model", "quantize_", "rounded", "save_model"]
@@ -89,8 +90,9 @@ def rounded(state: Mapping[str, Tensor], precision: Precision) -> tuple[dict[str
 
 
 def _describe(model: Model) -> dict[str, Any]:
-    if isinstance(model, Ensemble):
-        return {"model": "ensemble", "members": [_describe(member) for member in model.list_members()]}
+    if isinstance(model, Ensemble | Hybrid):
+        kind = type(model).__name__.lower()
+        return {"model": kind, "members": [_describe(member) for member in model.list_members()]}
     config: ModelConfig = model.config  # type: ignore[assignment]
     sizes = {"n_users": model.n_users, "n_items": model.n_items}
     return {**sizes, "config": config.model_dump(mode="json")}
@@ -99,6 +101,9 @@ def _describe(model: Model) -> dict[str, Any]:
 def _make(settings: Mapping[str, Any]) -> Model:
     if settings.get("model") == "ensemble":
         return Ensemble([_make(member) for member in settings["members"]])
+    if settings.get("model") == "hybrid":
+        members = [_make(member) for member in settings["members"]]
+        return Hybrid(members, np.zeros(members[0].n_items, np.int64))
     config: ModelConfig = TypeAdapter(AnyModelConfig).validate_python(settings["config"])
     return build(config, int(settings["n_users"]), int(settings["n_items"]), seed=0)
 

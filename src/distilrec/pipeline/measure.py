@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from distilrec.data import Prepared, labelled_queries
+from distilrec.data import Part, Prepared, Split, labelled_queries
 from distilrec.evaluation.likes import like_metrics
 from distilrec.metrics import fit_platt
 from distilrec.models import Model
-from distilrec.ranking import evaluate, rank, score_pairs
-from distilrec.scoring import Queries
+from distilrec.ranking import Restricted, evaluate, rank, score_pairs
+from distilrec.scoring import Queries, Ragged, Recommender
 
 __all__ = ["LIST_LENGTH", "Test", "load_test", "save_test", "test_model"]
 
@@ -28,7 +28,9 @@ class Test:
     """metrics: name -> (Q,) float64, one value per test query. lists: (Q, 50) int32, best first, -1 at the end.
 
     A metric whose name ends in ` from train` was measured with the training part of the histories only. Those whose
-    name begins with `like_` have a value per user who liked or disliked something in the test part.
+    name begins with `like_` have a value per user who liked or disliked something in the test part. Where items were
+    held out, there are values for cold and for warm items, ranked among themselves and in one list; where users were,
+    for each number of first items; NaN for queries that these don't concern.
     """
 
     metrics: dict[str, NDArray[np.float64]]
@@ -49,7 +51,42 @@ def test_model(model: Model, prepared: Prepared, metrics: tuple[str, ...], *, fr
     if model.reads_histories and not from_train:
         values[f"{metrics[0]} from train"] = evaluate(model, earlier, targets, metrics[:1])[metrics[0]]
     lists, _ = rank(model, queries, LIST_LENGTH)
+    values |= cold_item_metrics(model, split, "test", metrics[0])
+    if split.after:
+        after = queries.histories.lengths
+        values |= {after_items(metrics[0], n): np.where(after == n, values[metrics[0]], np.nan) for n in split.after}
     return Test(values | _likes(model, prepared, from_train=from_train), lists)
+
+
+def after_items(metric: str, n: int) -> str:
+    """What a metric is called for users of whom n items are known.
+
+    >>> after_items("ndcg@10", 3)
+    'ndcg@10 after 3 items'
+    """
+    return f"{metric} after {n} items"
+
+
+def cold_item_metrics(model: Recommender, split: Split, part: Part, metric: str) -> dict[str, NDArray[np.float64]]:
+    """A metric of cold and of warm items, each among themselves and in one list; (Q,) each, NaN where none is sought.
+
+    Empty where no items were held out.
+    """
+    if split.cold_items is None:
+        return {}
+    queries, targets = split.queries(part)
+    found = {}
+    for name, these in (("cold", split.cold_items), ("warm", ~split.cold_items)):
+        rows, items = targets.flat()
+        kept = these[items]
+        sought = Ragged.from_lengths(np.bincount(rows[kept], minlength=len(targets)), items[kept])
+        asked = np.flatnonzero(sought.lengths > 0)
+        among = Restricted(model, np.flatnonzero(these))
+        for place, ranked in (("", among), (" in one list", model)):
+            values = np.full(len(queries), np.nan)
+            values[asked] = evaluate(ranked, queries[asked], sought[asked], [metric])[metric]
+            found[f"{metric} of {name} items{place}"] = values
+    return found
 
 
 def _likes(model: Model, prepared: Prepared, *, from_train: bool) -> dict[str, NDArray[np.float64]]:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from distilrec.distillation.methods import KL
-from distilrec.models import SequenceConfig, VectorConfig, reads_histories
+from distilrec.models import (
+    ModelConfig,
+    PopularityConfig,
+    RandomConfig,
+    SequenceConfig,
+    VectorConfig,
+    modalities,
+    reads_histories,
+)
+from distilrec.pipeline.content_tasks import (
+    Ablation,
+    EncodeContent,
+    FitClosedForm,
+    FitHybrid,
+    PlaceByRidge,
+    TuneContentKNN,
+)
+from distilrec.pipeline.sources import ablations
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Task
 from distilrec.pipeline.tasks import (
@@ -24,10 +42,11 @@ from distilrec.pipeline.tasks import (
 from distilrec.recipe import Alone, Distilled, Member, Recipe, Student
 from distilrec.rng import child_seed
 
-__all__ = ["ALONE", "DISTILLED", "JOINT", "TEACHER", "Arm", "Plan"]
+__all__ = ["ALONE", "DISTILLED", "JOINT", "TEACHER", "Arm", "Plan", "other_arms"]
 
 INFORMED = "teacher, given validation items too"
 TEACHER, ALONE, DISTILLED, JOINT = "teacher", "student alone", "distilled student", "jointly trained student"
+HYBRID = "hybrid"
 
 
 @dataclass(frozen=True)
@@ -51,15 +70,34 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """All tasks of a run. fingerprint: of the data and their split."""
+    """All tasks of a run. fingerprint: of the data and their split. contents: fingerprints of the items' content."""
 
     recipe: Recipe
     fingerprint: str
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def data(self) -> Stage:
         """The data, as a stage that is never run: its key changes when the data or the split do."""
         return Stage("data", {"fingerprint": self.fingerprint})
+
+    @cached_property
+    def encodings(self) -> dict[str, EncodeContent]:
+        """The vectors of each modality that a model reads."""
+        recipe, found = self.recipe, {}
+        models = [*(member.model for member in recipe.teacher), recipe.student.model]
+        models += [student.model for student in recipe.students.values()]
+        models += [] if recipe.hybrid is None else recipe.hybrid.members.values()
+        for name in sorted({name for each in models for name in modalities(each)}):
+            config = recipe.encoder(name)
+            assert config is not None  # the recipe has seen that there is one
+            stage = Stage(f"content {name}", {"encoder": _settings(config), "content": self.contents[name]})
+            found[name] = EncodeContent(stage, name, config)
+        return found
+
+    def content_of(self, model: Any) -> tuple[tuple[str, Stage], ...]:
+        """The stages that a model of these settings reads its content from."""
+        return tuple((name, self.encodings[name].stage) for name in modalities(model))
 
     @cached_property
     def members(self) -> tuple[FitMember, ...]:
@@ -71,8 +109,19 @@ class Plan:
         checkpoints = self.recipe.record.checkpoints if isinstance(member.model, VectorConfig) else 0
         if checkpoints:
             settings["checkpoints"] = checkpoints
-        stage = Stage(f"member {member.name}", settings, (self.data,))
-        return FitMember(stage, member, self.recipe.seed, checkpoints)
+        content, cost = self.content_of(member.model), self._cold_cost(member.model)
+        if cost is not None:
+            settings["cold_cost"] = cost
+        ablation = self.recipe.evaluation.ablation
+        if ablation:
+            settings["ablation"] = True
+        stage = Stage(f"member {member.name}", settings, (self.data, *(stage for _, stage in content)))
+        return FitMember(stage, member, self.recipe.seed, checkpoints, content, cost, ablation)
+
+    def _cold_cost(self, model: Any) -> float | None:
+        """What cold items' room may cost, where items are held out and the model knows them by content."""
+        held_out = self.recipe.data.split.kind == "cold-items"
+        return self.recipe.evaluation.cold_cost if held_out and modalities(model) else None
 
     @cached_property
     def teacher(self) -> Task:
@@ -144,7 +193,51 @@ class Plan:
             self._arm(name, "distilled_student", name, settings, labels=self.labels)
             for name, settings in recipe.compared.items()
         ]
-        return (teacher, alone, distilled, *compared, *self._joint(), *members, *controls, *widths)
+        others = [arm for name, student in recipe.students.items() for arm in self._other(name, student)]
+        others += self._hybrid(distilled)
+        members += self._ablations()
+        return (teacher, alone, distilled, *compared, *self._joint(), *others, *members, *controls, *widths)
+
+    def _ablations(self) -> list[Arm]:
+        """The teacher with each of the sources that it knows items by alone, and without it, where the recipe asks."""
+        if not self.recipe.evaluation.ablation:
+            return []
+        member = self.members[0]
+        content = member.member.model.content if isinstance(member.member.model, SequenceConfig) else None
+        assert content is not None  # the recipe has seen to it
+        sources = (*content.modalities, *(["ids"] if content.ids else []))
+        arms = []
+        for name, withheld in ablations(sources).items():
+            kept = " and ".join(source for source in sources if source not in withheld)
+            task = Ablation(Stage(f"{TEACHER}, {name}", {}, (member.stage,)), member.stage, name)
+            method = f"the teacher, items known by {kept}"
+            arms.append(Arm(f"{TEACHER}, {name}", "teacher", method, (self.recipe.seed,), (task,), None))
+        return arms
+
+    def _hybrid(self, distilled: Arm) -> list[Arm]:
+        """Each distilled student beside the models of the recipe's hybrid, where it asks for one."""
+        blend = self.recipe.hybrid
+        if blend is None:
+            return []
+        content = tuple({pair[0]: pair for each in blend.members.values() for pair in self.content_of(each)}.values())
+        settings = {"members": {name: _settings(each) for name, each in blend.members.items()}}
+        tasks = []
+        for number, student in zip(distilled.seeds, distilled.trained, strict=True):
+            stage = Stage(f"{HYBRID} {number}", settings, (self.data, student.stage, *(stage for _, stage in content)))
+            tasks.append(FitHybrid(stage, student.stage, tuple(blend.members.items()), content))
+        method = f"{DISTILLED} with {', '.join(blend.members)}"
+        return [Arm(HYBRID, "distilled_student", method, distilled.seeds, tuple(tasks), None)]
+
+    def _other(self, name: str, student: Student) -> tuple[Arm, Arm]:
+        """A further student, alone and distilled."""
+        alone, distilled = other_arms(name)
+        return (
+            self._arm(alone, "student_alone", None, self.recipe.alone, student=student),
+            self._arm(
+                distilled, "distilled_student", self._own_method, self.recipe.distilled, labels=self.labels,
+                student=student,
+            ),
+        )  # fmt: skip
 
     def _joint(self) -> tuple[Arm, ...]:
         """The student trained together with a member of the teacher, where the recipe asks for it."""
@@ -157,8 +250,9 @@ class Plan:
         for number in numbers:
             seed = child_seed(recipe.seed, "student", number)
             content = _settings(settings, student=_settings(student), teacher=_settings(member.model), seed=seed)
-            stage = Stage(f"{JOINT} {number}", content, (self.data,))
-            tasks.append(TrainJointly(stage, student, member, settings, seed))
+            read = {name: stage for model in (member.model, student.model) for name, stage in self.content_of(model)}
+            stage = Stage(f"{JOINT} {number}", content, (self.data, *read.values()))
+            tasks.append(TrainJointly(stage, student, member, settings, seed, tuple(read.items())))
         name = settings.method.method
         method = "joint" if name == "mutual" else f"joint, {name}"
         return (Arm(JOINT, "distilled_student", method, numbers, tuple(tasks), student),)
@@ -214,15 +308,32 @@ class Plan:
                 )
                 hard = distilled.model_copy(update={"distillation": mixed})
                 return self._arm(name, "control", method, hard, labels=self.labels, transform="hard", seeds=seeds)
+            case "content-kNN":
+                content = tuple((name, task.stage) for name, task in self.encodings.items())
+                parents = (self.data, *(stage for _, stage in content))
+                tuned = TuneContentKNN(Stage(name, {}, parents), content)
+                return self._single(name, "neighbours by content, tuned on validation", tuned)
+            case "ridge regression":
+                content = tuple((name, task.stage) for name, task in self.encodings.items())
+                member, cost = self.members[0].stage, self.recipe.evaluation.cold_cost
+                stage = Stage(name, {"cold_cost": cost}, (self.data, member, *(stage for _, stage in content)))
+                method = "from content to the teacher's items, for those that it doesn't know"
+                return self._single(name, method, PlaceByRidge(stage, member, content, cost))
+            case "popularity" | "random":
+                config: ModelConfig = PopularityConfig() if name == "popularity" else RandomConfig()
+                return self._single(name, None, FitClosedForm(Stage(name, _settings(config), (self.data,)), config))
             case _:
                 return self._truncated(name)
+
+    def _single(self, name: str, method: str | None, task: Task) -> Arm:
+        """A control that is no student, and is made once."""
+        return Arm(name, "control", method, (self.recipe.seed,), (task,), None)
 
     def _truncated(self, name: str) -> Arm:
         like = self._arm(DISTILLED, "distilled_student", None, self.recipe.distilled, labels=self.labels)
         stages = tuple(member.stage for member in self.members)
         task = Truncate(Stage(name, {}, (*stages, like.trained[0].stage)), stages, like.trained[0].stage)
-        method = "teacher's member cut to the student's bytes, and unpacked to answer"
-        return Arm(name, "control", method, (self.recipe.seed,), (task,), None)
+        return self._single(name, "teacher's member cut to the student's bytes, and unpacked to answer", task)
 
     def _at_width(self, width: int) -> tuple[Arm, Arm]:
         model = self.recipe.student.model.model_copy(update={"embedding_size": width})
@@ -284,14 +395,19 @@ class Plan:
         """Train the recipe's student, or another, with these settings; without labels it is trained alone."""
         student = _with_dropout(student or self.recipe.student, settings)
         content = _settings(settings, student=_settings(student), seed=seed, transform=transform)
+        known_by, cost = self.content_of(student.model), self._cold_cost(student.model)
+        parents = (self.data, *(stage for _, stage in known_by))
+        if cost is not None:
+            content["cold_cost"] = cost
+        items: dict[str, Any] = {"content": known_by, "cold_cost": cost}
         if labels is None:
-            return TrainStudent(Stage(name, content, (self.data,)), student, settings, seed)
+            return TrainStudent(Stage(name, content, parents), student, settings, seed, **items)
         members = self._members_beside(labels, settings)
         if members:
             content["members"] = {name: len(stages) for name, stages in members}
         read = {stage.key: stage for stage in (labels.stage, *(stage for _, stages in members for stage in stages))}
-        stage = Stage(name, content, (self.data, *read.values()))
-        return TrainStudent(stage, student, settings, seed, labels.stage, transform, members=members)
+        stage = Stage(name, content, (*parents, *read.values()))
+        return TrainStudent(stage, student, settings, seed, labels.stage, transform, members=members, **items)
 
     def _members_beside(self, labels: RecordLabels, settings: Alone) -> Members:
         """The members' soft labels, for methods that need them; beside those of another teacher, all are its own."""
@@ -319,7 +435,7 @@ class Plan:
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, each after those that it depends on."""
         ordered: dict[str, Task] = {}
-        for task in (*self.members, self.teacher, *self.recordings):
+        for task in (*self.encodings.values(), *self.members, self.teacher, *self.recordings):
             ordered[task.stage.key] = task
         for name in self.recipe.evaluation.controls:
             if name == "self-distilled":
@@ -334,6 +450,11 @@ class Plan:
             for task in (*arm.trained, *self.tests(arm)):
                 ordered[task.stage.key] = task
         return tuple(ordered.values())
+
+
+def other_arms(name: str) -> tuple[str, str]:
+    """What the two arms of a further student are called: alone, and distilled."""
+    return f"{name}, alone", f"{name}, distilled"
 
 
 def _settings(part: Any, **more: Any) -> dict[str, Any]:

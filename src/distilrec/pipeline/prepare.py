@@ -32,7 +32,10 @@ def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
                 "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
             )
     fingerprint = _fingerprint(context.prepared)
-    return context, Plan(recipe, fingerprint) if since is None else RefreshPlan.of(recipe, fingerprint, Earlier(since))
+    contents = {name: found.fingerprint for name, found in context.prepared.dataset.contents.items()}
+    if since is None:
+        return context, Plan(recipe, fingerprint, contents)
+    return context, RefreshPlan.of(recipe, fingerprint, contents, Earlier(since))
 
 
 def check_since(recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from distilrec.data import Prepared, Snapshot
 from distilrec.data.splits import UNUSED
 from distilrec.errors import RecipeError
 from distilrec.evaluation import drift, statistics
-from distilrec.models import load_model
+from distilrec.models import load_model, modalities
 from distilrec.models.storage import SETTINGS, WEIGHTS
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
@@ -99,18 +99,24 @@ def new_queries(prepared: Prepared, *, from_train: bool = False) -> tuple[Querie
 class RefreshPlan(Plan):
     """Plan a run that goes on from `earlier`: no teacher is trained, and it has the main arms only."""
 
-    earlier: Earlier
+    earlier: Earlier = field(kw_only=True)
 
     @classmethod
-    def of(cls, recipe: Recipe, fingerprint: str, earlier: Earlier) -> RefreshPlan:
+    def of(cls, recipe: Recipe, fingerprint: str, contents: Mapping[str, str], earlier: Earlier) -> RefreshPlan:
         """Check that the recipe fits the earlier run, and plan."""
         earlier.check(recipe)
+        models = [*(member.model for member in recipe.teacher), recipe.student.model]
+        if any(map(modalities, models)):
+            raise RecipeError("since: models that know items by their content aren't continued; run the recipe anew")
         if recipe.record.members:
             raise RecipeError("since: soft labels of members aren't continued; set record.members to false, and use "
                               "methods that learn from the teacher as a whole")  # fmt: skip
         evaluation = recipe.evaluation.model_copy(update={"controls": (), "widths": ()})
         return cls(
-            recipe.model_copy(update={"evaluation": evaluation, "joint": None, "compared": {}}), fingerprint, earlier
+            recipe.model_copy(update={"evaluation": evaluation, "joint": None, "compared": {}, "students": {}}),
+            fingerprint,
+            contents,
+            earlier=earlier,
         )
 
     @cached_property

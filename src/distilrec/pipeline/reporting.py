@@ -16,7 +16,7 @@ from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.models import Outgrown
 from distilrec.pipeline.environment import environment
 from distilrec.pipeline.measure import Test, load_test
-from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan
+from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan, other_arms
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
 from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
@@ -119,8 +119,13 @@ class _Maker:
             "interactions": len(log),
             "split": self.plan.recipe.data.split.kind,
             "fingerprint": dataset.fingerprint,
-            "notes": list(dataset.notes),
+            "notes": [*dataset.notes, *(note for made in self.encoded for note in made["notes"])],
         }
+
+    @property
+    def encoded(self) -> list[dict[str, Any]]:
+        """What the encoding of each modality said."""
+        return [self.context.store.result(task.stage) for task in self.plan.encodings.values()]
 
     def teacher_weights(self) -> dict[str, float]:
         weights = self.context.store.result(self.plan.teacher.stage).get("weights", ())
@@ -181,11 +186,14 @@ class _Maker:
         others = [arm.name for arm in self.shown if arm.name != DISTILLED]
         pairs = [(self.metric, DISTILLED, name) for name in others] + [(self.metric, TEACHER, ALONE)]
         pairs += [(self.metric, name, ALONE) for name in self.plan.recipe.compared]
+        pairs += [(self.metric, *pair) for pair in self.further]
+        for metric in self.special:
+            pairs += [(metric, DISTILLED, name) for name in others]
+            pairs += [(metric, *pair) for pair in self.further]
         if LIKE_METRIC in self.tests[DISTILLED][0].metrics:
             pairs += [(LIKE_METRIC, *two) for two in ((DISTILLED, TEACHER), (DISTILLED, ALONE), (TEACHER, ALONE))]
         tests = [
-            statistics.compare(self.values(a, metric), self.values(b, metric), rng=generator(0, "compare", a, b))
-            for metric, a, b in pairs
+            statistics.compare(*self.both(metric, a, b), rng=generator(0, "compare", a, b)) for metric, a, b in pairs
         ]
         corrected = statistics.holm([test.p_value for test in tests])
         return [
@@ -201,6 +209,24 @@ class _Maker:
             }
             for (metric, a, b), test, p in zip(pairs, tests, corrected, strict=True)
         ]
+
+    @property
+    def further(self) -> list[tuple[str, str]]:
+        """The arms of each further student: distilled, and alone."""
+        arms = map(other_arms, self.plan.recipe.students)
+        return [(distilled, alone) for alone, distilled in arms]
+
+    @property
+    def special(self) -> list[str]:
+        """What is measured besides where items or users were held out."""
+        told = (f"{self.metric} of ", f"{self.metric} after ")
+        return [name for name in self.tests[DISTILLED][0].metrics if name.startswith(told)]
+
+    def both(self, metric: str, a: str, b: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values of two arms, of the queries that the metric concerns."""
+        first, second = self.values(a, metric), self.values(b, metric)
+        concerned = ~np.isnan(first).any(axis=0)
+        return first[:, concerned], second[:, concerned]
 
     def compression(self) -> dict[str, Any]:
         teacher, student = self.results[TEACHER][0], self.results[DISTILLED][0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from distilrec.bundle import Bundle
 from distilrec.data import Snapshot, final_queries, prefix_queries
+from distilrec.encoders import load_encoder
 from distilrec.errors import ArtefactError
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.earlier import leave_for_later
@@ -23,6 +24,7 @@ from distilrec.soft_labels import forecast
 __all__ = ["explain", "forecast_labels", "report_again", "run", "run_part"]
 
 RECIPE = "recipe.yaml"
+CONTENT = "content"
 
 
 def run(
@@ -45,7 +47,9 @@ def run(
         student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
         with writing(results):
             write(report, results)
-            Bundle.of(context.model(student.stage), context.prepared).save_pretrained(
+            read = plan.content_of(recipe.student.model)
+            encoders = {name: load_encoder(context.store.folder(stage)) for name, stage in read}
+            Bundle.of(context.model(student.stage), context.prepared, encoders).save_pretrained(
                 results / "bundle", precision=recipe.student.precision
             )
             _leave_for_later(plan, context)
@@ -57,14 +61,16 @@ def run_part(
 ) -> dict[str, dict[str, Any]]:
     """Run the stages up to `what`, and return what each said.
 
-    what: `teacher`, `soft labels`, `distilled student` (jointly trained ones, too), or `test` (of the main arms).
+    what: `content`, `teacher`, `soft labels`, `distilled student` (jointly trained ones, too), or `test`.
     """
     if what in (DISTILLED, "test"):
         recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out)
     main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
-    wanted: list[Task] = [*plan.members, plan.teacher]
-    if what != TEACHER:
+    wanted: list[Task] = [*plan.encodings.values()]
+    if what != CONTENT:
+        wanted += [*plan.members, plan.teacher]
+    if what not in (CONTENT, TEACHER):
         wanted += plan.recordings
     if what == DISTILLED:
         wanted += [task for arm in main if arm.role == "distilled_student" for task in arm.trained]
@@ -113,7 +119,11 @@ def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
     """Each stage's name, and whether it will run, and why; with `method: auto`, as far as the choice."""
     context, plan = plan_of(recipe, out)
-    tasks = plan.tasks if recipe.method is None else (*plan.members, plan.teacher, *plan.recordings)
+    tasks = (
+        plan.tasks
+        if recipe.method is None
+        else (*plan.encodings.values(), *plan.members, plan.teacher, *plan.recordings)
+    )
     stages = [(task.stage.name, context.store.why(task.stage)) for task in tasks]
     return stages if recipe.method is None else [*stages, ("choice of a method", "the stages to come depend on it")]
 

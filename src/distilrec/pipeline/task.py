@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from distilrec.data import DataConfig, Interactions, Prepared, Snapshot, load
+from distilrec.data import DataConfig, Features, Interactions, Prepared, Snapshot, load
 from distilrec.models import (
+    Catalogue,
     Model,
     Outgrown,
     load_model,
@@ -39,6 +40,13 @@ class Context:
         """Explicit negative feedback of the training part."""
         negatives = self.prepared.negatives_split
         return None if negatives is None else negatives.train
+
+    def catalogue(self, content: Sequence[tuple[str, Stage]]) -> Catalogue | None:
+        """What items can be known by: the vectors that these stages left, by modality; None where there are none."""
+        if not content:
+            return None
+        features = {name: Features.open(self.store.folder(stage)) for name, stage in content}
+        return Catalogue(features, self.prepared.split.train.item_counts() > 0)
 
     def model(self, stage: Stage) -> Model:
         """The model that a finished stage left, asked about all users and items that there are now."""

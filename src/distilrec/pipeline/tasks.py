@@ -33,6 +33,7 @@ from distilrec.models import (
 )
 from distilrec.models.trajectory import Trajectory
 from distilrec.pipeline.measure import save_test, test_model
+from distilrec.pipeline.sources import give_room, save_ablations
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Context, Task
 from distilrec.recipe import Alone, Distilled, Joint, Member, Record, Student
@@ -41,6 +42,7 @@ from distilrec.soft_labels import SoftLabels, record
 from distilrec.training import Epoch, TrainingConfig
 
 __all__ = [
+    "Content",
     "FitMember",
     "Members",
     "RecordLabels",
@@ -49,31 +51,44 @@ __all__ = [
     "TrainStudent",
     "Truncate",
     "WeighTeacher",
+    "saved",
 ]
 
 Transform = Literal["none", "shuffled", "hard"]
 Members: TypeAlias = tuple[tuple[str, tuple[Stage, ...]], ...]
+Content: TypeAlias = tuple[tuple[str, Stage], ...]
 
 
 @dataclass(frozen=True)
 class FitMember(Task):
     """Train one member of the teacher on the true labels.
 
-    checkpoints: earlier states to keep of a member that is trained by steps, each a model of its own.
+    checkpoints: earlier states to keep of a member that is trained by steps, each a model of its own. content: by
+    name, the stages whose vectors it knows items by. cold_cost: as the recipe's, where items were held out.
+    ablation: whether it is kept with each source of its items alone, and without it, too.
     """
 
     member: Member
     seed: int
     checkpoints: int = 0
+    content: Content = ()
+    cold_cost: float | None = None
+    ablation: bool = False
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Fit and save."""
         folder, log = context.store.folder(self.stage), context.prepared.split.train
-        model = build(self.member.model, log.n_users, log.n_items, seed=child_seed(self.seed, self.member.name))
+        model = build(
+            self.member.model,
+            log.n_users,
+            log.n_items,
+            seed=child_seed(self.seed, self.member.name),
+            catalogue=context.catalogue(self.content),
+        )
         begin = time.monotonic()
         if isinstance(model, ClosedForm):
             model.fit(log)
-            return _saved(model, folder, seconds=time.monotonic() - begin)
+            return saved(model, folder, seconds=time.monotonic() - begin)
         assert isinstance(model, DotProductModel)  # what isn't in closed form is trained
         trajectory = Trajectory(folder / "trajectory", self.checkpoints) if self.checkpoints else None
         curve = fit(
@@ -87,12 +102,15 @@ class FitMember(Task):
             on_epoch=_shown(self.member.training, on_progress),
             on_weights=None if trajectory is None else trajectory.keep,
         )
+        if self.ablation:
+            save_ablations(model, context, self.cold_cost, folder)
+        said = give_room(model, context, self.cold_cost)
         if trajectory is None:
-            return _saved(model, folder, curve)
+            return {**saved(model, folder, curve), **said}
         epochs = _save_checkpoints(model, trajectory, curve, folder)
-        saved = _saved(model, folder, curve)
+        kept = saved(model, folder, curve)
         trajectory.remove()
-        return {**saved, "checkpoints": epochs}
+        return {**kept, **said, "checkpoints": epochs}
 
 
 @dataclass(frozen=True)
@@ -107,11 +125,11 @@ class WeighTeacher(Task):
         folder = context.store.folder(self.stage)
         seconds = sum(context.store.result(member)["train_seconds"] for member in self.members)
         if len(models) == 1:
-            return _saved(models[0], folder, seconds=seconds)
+            return saved(models[0], folder, seconds=seconds)
         ensemble = Ensemble(models)
         quality = ensemble.fit_weights(*context.prepared.split.queries("validation"))
-        saved = _saved(ensemble.pruned(), folder, seconds=seconds)
-        return {**saved, "weights": ensemble.weights.tolist(), "validation": quality}
+        kept = saved(ensemble.pruned(), folder, seconds=seconds)
+        return {**kept, "weights": ensemble.weights.tolist(), "validation": quality}
 
 
 @dataclass(frozen=True)
@@ -175,7 +193,8 @@ class TrainStudent(Task):
 
     warm: the folder of the same student as an earlier run trained it, whose weights it starts from. members: the
     soft labels of each member of the teacher, from its earliest checkpoint on, for methods that learn from several.
-    may_diverge: a trial of a search, for which a loss that is no longer finite is a result.
+    may_diverge: a trial of a search, for which a loss that is no longer finite is a result. content and
+    cold_cost: as in FitMember.
     """
 
     student: Student
@@ -186,6 +205,8 @@ class TrainStudent(Task):
     warm: Path | None = None
     members: Members = ()
     may_diverge: bool = False
+    content: Content = ()
+    cold_cost: float | None = None
 
     @property
     def recordings(self) -> tuple[Stage, ...]:
@@ -196,7 +217,13 @@ class TrainStudent(Task):
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Train, round to the student's precision, and save."""
         folder, split = context.store.folder(self.stage), context.prepared.split
-        model = build(self.student.model, split.train.n_users, split.train.n_items, seed=self.seed)
+        model = build(
+            self.student.model,
+            split.train.n_users,
+            split.train.n_items,
+            seed=self.seed,
+            catalogue=context.catalogue(self.content),
+        )
         assert isinstance(model, DotProductModel)  # the recipe allows no other student
         if self.warm is not None:
             warm_start_(model, load_model(self.warm))
@@ -215,7 +242,8 @@ class TrainStudent(Task):
             return {"curve": [], "diverged": str(error)}
         # Lists and graphs that a method builds first belong to its cost.
         seconds = max(0.0, time.monotonic() - begin - sum(epoch.seconds for epoch in curve))
-        return _saved(model, folder, curve, self.student, seconds)
+        said = give_room(model, context, self.cold_cost)
+        return {**saved(model, folder, curve, self.student, seconds), **said}
 
     def _train(self, model: DotProductModel, context: Context, options: dict[str, Any]) -> Sequence[Epoch]:
         split = context.prepared.split
@@ -246,13 +274,15 @@ class TrainJointly(Task):
     teacher: Member
     settings: Joint
     seed: int
+    content: Content = ()
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Train, round to the student's precision, and save the student."""
         folder, split = context.store.folder(self.stage), context.prepared.split
         sizes = split.train.n_users, split.train.n_items
-        teacher = build(self.teacher.model, *sizes, seed=child_seed(self.seed, "teacher"))
-        student = build(self.student.model, *sizes, seed=self.seed)
+        catalogue = context.catalogue(self.content)
+        teacher = build(self.teacher.model, *sizes, seed=child_seed(self.seed, "teacher"), catalogue=catalogue)
+        student = build(self.student.model, *sizes, seed=self.seed, catalogue=catalogue)
         assert isinstance(teacher, DotProductModel)  # the recipe allows no others
         assert isinstance(student, DotProductModel)
         curve = distil_jointly(
@@ -268,7 +298,7 @@ class TrainJointly(Task):
             checkpoint=folder / "checkpoint.safetensors",
             on_epoch=_shown(self.settings.training, on_progress),
         )
-        return _saved(student, folder, curve, self.student)
+        return saved(student, folder, curve, self.student)
 
 
 @dataclass(frozen=True)
@@ -289,8 +319,8 @@ class Truncate(Task):
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
         _, best = max(candidates, key=itemgetter(0))
         rank, parameters, size = truncate_(best, int(context.store.result(self.like)["bytes"]))
-        saved = _saved(best, context.store.folder(self.stage))
-        return {**saved, "rank": rank, "bytes": size, "parameters": parameters}
+        kept = saved(best, context.store.folder(self.stage))
+        return {**kept, "rank": rank, "bytes": size, "parameters": parameters}
 
 
 @dataclass(frozen=True)
@@ -342,7 +372,7 @@ def _save_checkpoints(
     return epochs
 
 
-def _saved(
+def saved(
     model: Model, folder: Path, curve: Sequence[Epoch] = (), student: Student | None = None, seconds: float = 0.0
 ) -> dict[str, Any]:
     """Save a model, and say what is to be known of it and of its training, which took `seconds` beside the epochs."""

@@ -14,8 +14,8 @@ from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
 __all__ = [
-    "Alone", "Auto", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record", "Smallest",
-    "Student",
+    "Alone", "Auto", "Blend", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record",
+    "Smallest", "Student",
 ]  # fmt: skip
 
 Control: TypeAlias = Literal[
@@ -27,6 +27,10 @@ Control: TypeAlias = Literal[
     "popularity teacher",
     "top-10 as positives",
     "truncated teacher",
+    "content-kNN",
+    "ridge regression",
+    "popularity",
+    "random",
 ]
 
 
@@ -114,12 +118,23 @@ class Joint(Distilled):
         return {"method": method} if isinstance(method, str) else method
 
 
+class Blend(Part):
+    """A hybrid: other models' scores beside the distilled student's, weighed by how much is known of user and item.
+
+    members: models in closed form by name, such as ease for what others took, and content_knn for what resembles it.
+    """
+
+    members: dict[str, AnyModelConfig] = Field(min_length=1)
+
+
 class Evaluation(Part):
     """What is measured, and how often.
 
     metrics: at least one; the first is the headline. seeds: students trained, alone and distilled. controls, and
     control_seeds of each. widths: embedding sizes of further students, for the picture of quality against size.
-    recency_half_life: of the control that weighs recent interactions more.
+    recency_half_life: of the control that weighs recent interactions more. cold_cost: where items are held out, the
+    share of their quality that warm items may lose, on validation, for the room that cold ones get in one list.
+    ablation: whether the teacher is also tested with each of the sources that it knows items by alone, and without it.
     """
 
     metrics: tuple[str, ...] = ("ndcg@10", "recall@10", "mrr@10", "hit_rate@10", "precision@10", "f1@10",
@@ -129,6 +144,8 @@ class Evaluation(Part):
     control_seeds: int = Field(1, ge=1)
     widths: tuple[int, ...] = ()
     recency_half_life: float = Field(20.0, gt=0)
+    cold_cost: float = Field(0.02, ge=0, lt=1)
+    ablation: bool = False
 
     @field_validator("metrics")
     @classmethod

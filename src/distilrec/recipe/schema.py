@@ -9,11 +9,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from distilrec.data import DataConfig
 from distilrec.distillation import METHODS, check_pair
 from distilrec.distillation.method import Supply
+from distilrec.encoders import AnyEncoderConfig, AttributesConfig, EncoderConfig, VectorsConfig
 from distilrec.errors import RecipeError
-from distilrec.models import VectorConfig, has_vectors, reads_histories
+from distilrec.models import ModelConfig, SequenceConfig, VectorConfig, has_vectors, modalities, reads_histories
 from distilrec.recipe.parts import (
     Alone,
     Auto,
+    Blend,
     Chosen,
     Distilled,
     Evaluation,
@@ -27,6 +29,13 @@ from distilrec.recipe.parts import (
 
 __all__ = ["Recipe"]
 
+_DEFAULTS: dict[str, EncoderConfig] = {"vectors": VectorsConfig(), "attributes": AttributesConfig()}
+_SUCH_AS = {
+    "text": "{encoder: text, model: sentence-transformers/all-MiniLM-L6-v2}",
+    "image": "{encoder: image, model: microsoft/resnet-50}",
+    "audio": "{encoder: onnx_audio, path: encoder.onnx}",
+}
+
 ArmName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
 
 
@@ -36,6 +45,9 @@ class Recipe(Part):
     method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
     `distilled`. tried: what such a choice saw, best first. smallest: what a search for the smallest student saw.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
+    encoders: what makes vectors of each modality in `data.items.content`; those of vectors and attributes need none.
+    students: further students by name, each trained alone and distilled with the settings of the recipe's own.
+    hybrid: an arm in which the distilled student's scores are combined with those of other models.
     since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
     are continued, and drift is reported; `data` is the whole log of today.
     """
@@ -53,6 +65,9 @@ class Recipe(Part):
     joint: Joint | None = None
     compared: dict[ArmName, Distilled] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
+    encoders: dict[str, AnyEncoderConfig] = Field(default_factory=dict)
+    students: dict[ArmName, Student] = Field(default_factory=dict)
+    hybrid: Blend | None = None
     tuned: dict[str, Chosen] = Field(default_factory=dict)
     tried: dict[str, Chosen] = Field(default_factory=dict)
     smallest: Smallest | None = None
@@ -79,6 +94,69 @@ class Recipe(Part):
         if len(measures) > 1:
             raise ValueError(f"alone, distilled and compared need one training.metric; given {sorted(measures)}")
         return self
+
+    @model_validator(mode="after")
+    def _content_is_there(self) -> Self:
+        models: dict[str, ModelConfig] = {f"teacher {member.name}": member.model for member in self.teacher}
+        models |= {"student": self.student.model} | {name: each.model for name, each in self.students.items()}
+        if self.hybrid is not None:
+            models |= self.hybrid.members
+            trained = [name for name, each in self.hybrid.members.items() if isinstance(each, VectorConfig)]
+            if trained:
+                raise ValueError(f"hybrid.members.{trained[0]} is trained by steps; name models in closed form")
+        content = {} if self.data.items is None else self.data.items.content
+        for owner, model in models.items():
+            for name in modalities(model):
+                if name not in content:
+                    raise ValueError(f"{owner} reads the content {name!r}, which data.items.content doesn't name")
+                if content[name].knows_later:
+                    raise ValueError(
+                        f"{owner} reads {name!r}, which was written with later knowledge, so that its numbers would be "
+                        "too good; leave it out, or say knows_later: false where that isn't so"
+                    )
+        read = {name for model in models.values() for name in modalities(model)}
+        self._check_encoders(read)
+        self._check_content_controls(read)
+        return self
+
+    def _check_encoders(self, read: set[str]) -> None:
+        content = {} if self.data.items is None else self.data.items.content
+        for name in sorted(read):
+            kind, encoder = content[name].kind, self.encoder(name)
+            if encoder is None:
+                raise ValueError(f"encoders.{name}: name an encoder of {kind}, such as {_SUCH_AS[kind]}")
+            if encoder.kind != kind:
+                raise ValueError(f"encoders.{name} reads {encoder.kind}, and the content is {kind}")
+
+    def _check_content_controls(self, read: set[str]) -> None:
+        if self.evaluation.ablation and (len(self.teacher) > 1 or not modalities(self.teacher[0].model)):
+            raise ValueError("evaluation.ablation is of a teacher of one member that reads content; leave it out")
+        asked = {"content-kNN", "ridge regression"} & set(self.evaluation.controls)
+        if asked and not read:
+            raise ValueError(f"the control {min(asked)!r} needs a teacher or student that reads content; leave it out")
+        if "ridge regression" in asked:
+            if len(self.teacher) > 1 or not isinstance(self.teacher[0].model, SequenceConfig):
+                raise ValueError("the control 'ridge regression' needs a teacher of one sasrec or history_encoder")
+            if self.data.split.kind != "cold-items":
+                raise ValueError("the control 'ridge regression' is for a split of kind 'cold-items'; leave it out")
+
+    @model_validator(mode="after")
+    def _students_fit(self) -> Self:
+        def length(student: Student) -> int | None:
+            return student.model.history_length if isinstance(student.model, SequenceConfig) else None
+
+        for name, student in self.students.items():
+            if length(student) != length(self.student):
+                raise ValueError(
+                    f"students.{name}: all students learn from the same soft labels, so they must read histories of "
+                    f"the same length; {length(self.student)}, not {length(student)}"
+                )
+        return self
+
+    def encoder(self, name: str) -> EncoderConfig | None:
+        """What makes vectors of a modality; None where the recipe must say it and doesn't."""
+        content = {} if self.data.items is None else self.data.items.content
+        return self.encoders.get(name) or _DEFAULTS.get(content[name].kind)
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:

@@ -1,0 +1,26 @@
+"""Encoders: text, images, sound, vectors and attributes of items to vectors, cached on disk."""
+
+from distilrec.encoders.attributes import Attributes, AttributesConfig
+from distilrec.encoders.base import Encoder, EncoderConfig
+from distilrec.encoders.cache import VectorCache, VectorPrecision
+from distilrec.encoders.catalogue import Encoding, cache_home, encode_contents
+from distilrec.encoders.registry import AnyEncoderConfig, build_encoder, load_encoder, save_encoder
+from distilrec.encoders.vectors import Vectors, VectorsConfig
+
+__all__ = [
+    "AnyEncoderConfig",
+    "Attributes",
+    "AttributesConfig",
+    "Encoder",
+    "EncoderConfig",
+    "Encoding",
+    "VectorCache",
+    "VectorPrecision",
+    "Vectors",
+    "VectorsConfig",
+    "build_encoder",
+    "cache_home",
+    "encode_contents",
+    "load_encoder",
+    "save_encoder",
+]

@@ -1,0 +1,225 @@
+"""Item vectors from what is known of the items: their content, their ids, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from distilrec.data import Features
+from distilrec.errors import ModelError
+from distilrec.models.base import ModelConfig
+
+__all__ = ["Catalogue", "ContentConfig", "ItemTower", "PrincipalComponents"]
+
+ROWS = 4096  # items read at once
+IDS = "ids"
+
+
+class ContentConfig(ModelConfig):
+    """How a model knows its items.
+
+    modalities: names of the recipe's content. ids: whether each item seen in training has a vector of its own besides;
+    without, a model says the same of two items with the same content. components: principal components that are kept
+    of each modality. hidden: width of a layer between these and the item's vector; 0: none. dropout: of what a modality
+    gives. modality_dropout: share of items, in each training step, that a modality is withheld of, ids too, so that any
+    subset serves. widths: of the modalities' vectors; known once the model is made.
+    """
+
+    modalities: tuple[str, ...] = ()
+    ids: bool = True
+    components: int = Field(default=128, ge=1)
+    hidden: int = Field(default=0, ge=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.2, ge=0, lt=1)
+    widths: dict[str, int] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if IDS in self.modalities:
+            raise ValueError(f"{IDS!r} is no modality; say ids: true")
+        if not self.modalities:
+            raise ValueError("content names no modality; leave it out for a model that knows items by their ids alone")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What there is to know items by. features: by modality. trained: (N,) bool, those seen in training."""
+
+    features: Mapping[str, Features]
+    trained: NDArray[np.bool_]
+
+
+class ItemTower(nn.Module):
+    """v_i = sum_m g_im h_im over what is known of item i, with g_i = softmax of a learned gate per modality.
+
+    h_im is a linear map, or a perceptron, of the modality's principal components, which are scaled to unit variance;
+    for ids it is the item's own vector, known of items that training has seen. Gates: a linear map of h_im and a bias.
+    An item of which nothing is known has a vector of zeros. Our own design; whole inputs are dropped as by Volkovs, Yu
+    and Poutanen, DropoutNet, NIPS 2017.
+    """
+
+    def __init__(
+        self, config: ContentConfig, n_items: int, width: int, std: float, catalogue: Catalogue | None
+    ) -> None:
+        super().__init__()
+        if catalogue is not None:
+            config = config.model_copy(update={"widths": _widths(config.modalities, catalogue)})
+        if config.widths is None:
+            raise ModelError("A model that knows items by their content needs that content to be made; none was given")
+        self.config, self.width = config, width
+        self.parts = nn.ModuleDict()
+        for name in config.modalities:
+            kept = min(config.components, config.widths[name])
+            self.parts[name] = _Part(config.widths[name], kept, width, config, std)
+        # A model that is read from disk has these in the vectors that it keeps.
+        own = config.ids and catalogue is not None
+        self.ids = nn.Parameter(torch.randn(n_items, width) * std) if own else None
+        self.gate = nn.Parameter(torch.zeros(len(self.sources), width + 1))
+        self._inputs: list[Tensor] = []
+        self._known = torch.empty(0)
+        self.trained: NDArray[np.bool_] | None = None
+        if catalogue is not None:
+            self._read(catalogue)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The M modalities, and `ids` where the model has them, in the order of the gates."""
+        return (*self.config.modalities, *([IDS] if self.config.ids else []))
+
+    @property
+    def can_be_run(self) -> bool:
+        """Whether the content is there; a model that was read from disk has its vectors instead."""
+        return bool(self._inputs)
+
+    def forward(self, withheld: Collection[str] = ()) -> Tensor:
+        """(N, D): the vectors of all items; in training with modality dropout. withheld: sources that aren't known."""
+        sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
+        if self.ids is not None:
+            sources.append(self.ids)
+        known = self._known & torch.tensor([name not in withheld for name in self.sources])
+        if self.training and self.config.modality_dropout and len(sources) > 1:
+            kept = known & (torch.rand(known.shape) >= self.config.modality_dropout)
+            known = torch.where(kept.any(1, keepdim=True), kept, known)
+        return self._gated(torch.stack(sources, dim=1), known)
+
+    def encode(self, features: Mapping[str, NDArray[np.floating]], n_items: int) -> Tensor:
+        """(n, D): vectors of new items, from vectors (n, D_m) of some of the modalities; NaN rows aren't known."""
+        sources, known = [], []
+        for name, part in self.parts.items():
+            assert isinstance(part, _Part)
+            given = torch.from_numpy(np.asarray(features[name], np.float32)) if name in features else None
+            there = torch.zeros(n_items, dtype=torch.bool) if given is None else given.isfinite().all(1)
+            filled = torch.zeros(n_items, part.components.mean.numel()) if given is None else given.nan_to_num(0.0)
+            sources.append(part(part.components(filled)))
+            known.append(there)
+        if self.config.ids:
+            sources.append(torch.zeros(n_items, self.width))
+            known.append(torch.zeros(n_items, dtype=torch.bool))
+        return self._gated(torch.stack(sources, dim=1), torch.stack(known, dim=1))
+
+    def gates(self) -> Tensor:
+        """(N, M): the weight of each modality, then of ids, in each item's vector."""
+        with torch.no_grad():
+            sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
+            stacked = torch.stack([*sources, *([] if self.ids is None else [self.ids])], dim=1)
+            return self._weights(stacked, self._known)
+
+    def _gated(self, sources: Tensor, known: Tensor) -> Tensor:
+        """sources: (n, M, D). known: (n, M) bool."""
+        mixed: Tensor = (self._weights(sources, known).unsqueeze(2) * sources).sum(1)
+        return mixed
+
+    def _weights(self, sources: Tensor, known: Tensor) -> Tensor:
+        logits = (sources * self.gate[:, :-1]).sum(2) + self.gate[:, -1]
+        weights = logits.masked_fill(~known, -torch.inf).softmax(1)
+        return weights.nan_to_num(0.0)  # where nothing is known
+
+    def _read(self, catalogue: Catalogue) -> None:
+        known = []
+        for name, part in self.parts.items():
+            assert isinstance(part, _Part)
+            features = catalogue.features[name]
+            part.components.fit(features, features.known & catalogue.trained)
+            blocks = range(0, len(features), ROWS)
+            rows = [torch.from_numpy(features.vectors[n : n + ROWS].astype(np.float32)) for n in blocks]
+            self._inputs.append(torch.cat([part.components(block) for block in rows]))
+            known.append(torch.from_numpy(np.array(features.known)))
+        if self.config.ids:
+            known.append(torch.from_numpy(catalogue.trained))
+        self._known = torch.stack(known, dim=1)
+        self.trained = catalogue.trained
+
+
+class PrincipalComponents(nn.Module):
+    """(n, D) -> (n, K): the principal components of some vectors, of unit variance among them."""
+
+    def __init__(self, width: int, kept: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("basis", torch.zeros(width, kept))
+        self.mean: Tensor
+        self.basis: Tensor
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(n, K)."""
+        return (vectors - self.mean) @ self.basis
+
+    def fit(self, features: Features, chosen: NDArray[np.bool_]) -> None:
+        """Principal components of the chosen items' vectors, from their mean and covariance, block by block."""
+        places = np.flatnonzero(chosen)
+        if len(places) < 2:
+            raise ModelError(
+                f"{len(places)} of the items seen in training have this content; a model can't learn from it: leave "
+                "the modality out"
+            )
+        total, squares = np.zeros(features.width), np.zeros((features.width, features.width))
+        for begin in range(0, len(places), ROWS):
+            rows = features.vectors[places[begin : begin + ROWS]].astype(np.float64)
+            total += rows.sum(0)
+            squares += rows.T @ rows
+        mean = total / len(places)
+        values, directions = np.linalg.eigh(squares / len(places) - np.outer(mean, mean))
+        kept = self.basis.shape[1]
+        values, directions = values[::-1][:kept], directions[:, ::-1][:, :kept]
+        # The sign of an eigenvector is anyone's choice; its largest value is made positive.
+        directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(kept)])
+        scale = np.sqrt(np.maximum(values, 0.0))
+        scale = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 1e-6 * max(scale[0], 1e-30))
+        self.mean.copy_(torch.from_numpy(mean))
+        self.basis.copy_(torch.from_numpy(directions * scale))
+
+
+class _Part(nn.Module):
+    """One modality: (n, K) principal components -> (n, D)."""
+
+    def __init__(self, wide: int, kept: int, width: int, config: ContentConfig, std: float) -> None:
+        super().__init__()
+        self.components = PrincipalComponents(wide, kept)
+        inner = config.hidden or kept
+        layers: list[nn.Module] = [nn.Linear(kept, inner), nn.GELU()] if config.hidden else []
+        last = nn.Linear(inner, width)
+        nn.init.normal_(last.weight, std=std / inner**0.5)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Dropout(config.dropout), *layers, last)
+
+    def forward(self, components: Tensor) -> Tensor:
+        mapped: Tensor = self.layers(components)
+        return mapped
+
+
+def _widths(modalities: Sequence[str], catalogue: Catalogue) -> dict[str, int]:
+    missing = [name for name in modalities if name not in catalogue.features]
+    if missing:
+        raise ModelError(
+            f"the model reads {missing[0]!r}, and the content has {', '.join(catalogue.features) or 'nothing'}; "
+            "name it under data.items.content"
+        )
+    return {name: catalogue.features[name].width for name in modalities}

@@ -1,0 +1,170 @@
+"""Stages around the content of items: its vectors, and what a student that reads it is compared to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from distilrec.encoders import EncoderConfig, build_encoder, encode_contents, save_encoder
+from distilrec.models import (
+    ClosedForm,
+    ContentKNN,
+    ContentKNNConfig,
+    Hybrid,
+    ModelConfig,
+    SequenceModel,
+    build,
+    fit_offset_,
+    load_model,
+    place_by_ridge_,
+)
+from distilrec.pipeline.stages import Stage
+from distilrec.pipeline.task import Context, Task
+from distilrec.pipeline.tasks import Content, saved
+from distilrec.ranking import Restricted, evaluate
+from distilrec.rng import generator
+
+__all__ = ["Ablation", "EncodeContent", "FitClosedForm", "FitHybrid", "PlaceByRidge", "TuneContentKNN"]
+
+MOST_QUERIES = 2_000  # of validation that content-kNN is tuned on
+
+
+@dataclass(frozen=True)
+class EncodeContent(Task):
+    """Make vectors of one modality of the items."""
+
+    name: str
+    config: EncoderConfig
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Encode what isn't cached, and leave the vectors, and what made them."""
+        contents, folder = context.prepared.dataset.contents[self.name], context.store.folder(self.stage)
+        encoder = build_encoder(self.config, contents)
+        begin = time.monotonic()
+        made = encode_contents(
+            contents, encoder, folder, progress=lambda done, of: on_progress(done, of, _remaining(begin, done, of))
+        )
+        save_encoder(encoder, folder)
+        return {
+            "items": int(made.features.known.sum()),
+            "encoded": made.encoded,
+            "width": made.features.width,
+            "notes": list(made.notes(self.name)),
+        }
+
+
+@dataclass(frozen=True)
+class Ablation(Task):
+    """A member with some of the sources that it knows items by withheld, as its training left it."""
+
+    member: Stage
+    name: str
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Take it over."""
+        return saved(load_model(context.store.folder(self.member) / self.name), context.store.folder(self.stage))
+
+
+@dataclass(frozen=True)
+class TuneContentKNN(Task):
+    """Content-kNN with the settings that are best on validation."""
+
+    content: Content
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Try a grid, by the NDCG@10 of cold items among themselves where items were held out, and save the best."""
+        split, catalogue = context.prepared.split, context.catalogue(self.content)
+        queries, targets = split.queries("validation")
+        some = np.sort(generator(0, "content-kNN").permutation(len(queries))[:MOST_QUERIES])
+        queries, targets = queries[some], targets[some]
+        names = [name for name, _ in self.content]
+        weighings = [{name: 1.0} for name in names] + ([dict.fromkeys(names, 1.0)] if len(names) > 1 else [])
+        grid = list(product(weighings, (None, 64), (20, 100, 1000), (None, 10.0, 50.0)))
+        begin, best, chosen = time.monotonic(), -1.0, None
+        for done, (weights, components, neighbours, half_life) in enumerate(grid):
+            config = ContentKNNConfig(
+                weights=weights, components=components, neighbours=neighbours, recency_half_life=half_life
+            )
+            model = build(config, split.log.n_users, split.log.n_items, seed=0, catalogue=catalogue)
+            assert isinstance(model, ContentKNN)
+            model.fit(split.train)
+            among = model if split.cold_items is None else Restricted(model, np.flatnonzero(split.cold_items))
+            quality = float(evaluate(among, queries, targets)["ndcg@10"].mean())
+            if quality > best:
+                best, chosen = quality, model
+            on_progress(done + 1, len(grid), f"validation NDCG@10 best {best:.4f}")
+        assert chosen is not None
+        kept = saved(chosen, context.store.folder(self.stage), seconds=time.monotonic() - begin)
+        return {**kept, "validation": best, "settings": chosen.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class PlaceByRidge(Task):
+    """The teacher's member, its cold items placed among its other items by a ridge regression from content."""
+
+    member: Stage
+    content: Content
+    cost: float
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Fit, give cold items room in one list as all arms do, and save."""
+        model, catalogue, split = context.model(self.member), context.catalogue(self.content), context.prepared.split
+        assert isinstance(model, SequenceModel)  # the recipe has seen to it
+        assert catalogue is not None
+        begin = time.monotonic()
+        strength = place_by_ridge_(model, catalogue, [name for name, _ in self.content], split)
+        offset = fit_offset_(model, split, self.cost)
+        kept = saved(model, context.store.folder(self.stage), seconds=time.monotonic() - begin)
+        return {**kept, "strength": strength, "cold_offset": offset}
+
+
+@dataclass(frozen=True)
+class FitClosedForm(Task):
+    """A model in closed form with its default settings, for comparison."""
+
+    config: ModelConfig
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Fit and save."""
+        log = context.prepared.split.train
+        model = build(self.config, log.n_users, log.n_items, seed=0)
+        assert isinstance(model, ClosedForm)
+        begin = time.monotonic()
+        model.fit(log)
+        return saved(model, context.store.folder(self.stage), seconds=time.monotonic() - begin)
+
+
+@dataclass(frozen=True)
+class FitHybrid(Task):
+    """A student beside models in closed form, their weights fitted on validation."""
+
+    student: Stage
+    members: tuple[tuple[str, ModelConfig], ...]
+    content: Content
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Fit the members, then the weights, and save all."""
+        split, catalogue = context.prepared.split, context.catalogue(self.content)
+        begin = time.monotonic()
+        models = [context.model(self.student)]
+        for done, (name, config) in enumerate(self.members):
+            model = build(config, split.log.n_users, split.log.n_items, seed=0, catalogue=catalogue)
+            assert isinstance(model, ClosedForm)  # the recipe allows no others
+            model.fit(split.train)
+            models.append(model)
+            on_progress(done + 1, len(self.members), name)
+        hybrid = Hybrid(models, split.train.item_counts())
+        hybrid.fit_weights(*split.queries("validation"))
+        kept = saved(hybrid, context.store.folder(self.stage), seconds=time.monotonic() - begin)
+        return {**kept, "weights": hybrid.table(), "members": ["student", *(name for name, _ in self.members)]}
+
+
+def _remaining(begin: float, done: int, of: int) -> str:
+    """How long the rest will take at this pace, where that is a while."""
+    seconds = (time.monotonic() - begin) * (of - done) / max(done, 1)
+    return f"items, about {seconds / 60:.0f} min to go" if seconds > 60 else "items"

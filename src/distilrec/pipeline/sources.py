@@ -1,0 +1,44 @@
+"""Models that know items by content, as runs leave them: room for cold items, and with some sources withheld."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from distilrec.models import Model, SequenceModel, fit_offset_, save_model
+from distilrec.pipeline.task import Context
+
+__all__ = ["ablations", "give_room", "save_ablations"]
+
+
+def ablations(sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What is withheld of a model of these sources, by what that is called: all but one, and each one.
+
+    >>> ablations(("text", "ids"))
+    {'text only': ('ids',), 'ids only': ('text',)}
+    """
+    alone = {f"{one} only": tuple(name for name in sources if name != one) for one in sources}
+    without = {f"without {one}": (one,) for one in sources}
+    return alone if len(sources) <= 2 else alone | without
+
+
+def save_ablations(model: Model, context: Context, cost: float | None, folder: Path) -> None:
+    """Save the model as it is with some of its sources withheld, and leave it as it was."""
+    assert isinstance(model, SequenceModel)  # the recipe has seen to it
+    assert model.tower is not None
+    whole = model.items.clone()
+    for name, withheld in ablations(model.tower.sources).items():
+        with torch.no_grad():
+            model.items.copy_(model.tower(withheld))
+        give_room(model, context, cost)
+        save_model(model, folder / name)
+    model.items.copy_(whole)
+
+
+def give_room(model: Model, context: Context, cost: float | None) -> dict[str, float]:
+    """Give cold items room in one list with the others, where the model knows them by content; and say how much."""
+    if cost is None or not isinstance(model, SequenceModel) or model.tower is None:
+        return {}
+    return {"cold_offset": fit_offset_(model, context.prepared.split, cost)}

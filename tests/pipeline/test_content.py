@@ -1,0 +1,247 @@
+"""Runs whose models know items by content: fusion teachers, further students, cold items and cold users."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import distilrec
+from distilrec.bundle import Bundle
+from distilrec.data import clusters
+from distilrec.errors import DataError, RecipeError
+from distilrec.pipeline import explain, report_again, run, run_part
+from distilrec.recipe import Recipe, read_recipe, write_recipe
+from distilrec.rng import generator
+from tests.pipeline.test_run import Counter
+
+N_ITEMS, N_CLUSTERS = 40, 4
+TRAINING = {"epochs": 3, "batch_size": 32, "learning_rate": 0.02}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Clusters whose items can be told by vectors, and by attributes; three items have none."""
+    folder = tmp_path_factory.mktemp("data")
+    log = clusters(n_users=120, n_items=N_ITEMS, n_clusters=N_CLUSTERS).interactions
+    users, items = log.histories.flat()
+    pl.DataFrame({"user": users, "item": items, "time": np.arange(len(users))}).write_parquet(folder / "log.parquet")
+    rng = generator(0, "vectors")
+    vectors = np.eye(N_CLUSTERS)[np.arange(N_ITEMS) % N_CLUSTERS] + 0.3 * rng.normal(size=(N_ITEMS, N_CLUSTERS))
+    listed: list[list[float] | None] = [None if n >= N_ITEMS - 3 else vectors[n].tolist() for n in range(N_ITEMS)]
+    pl.DataFrame(
+        {
+            "item": range(N_ITEMS),
+            "title": [f"Item {n}" for n in range(N_ITEMS)],
+            "vector": listed,
+            "kind": [f"kind {n % N_CLUSTERS}" for n in range(N_ITEMS)],
+            "stars": [float(n % 5) for n in range(N_ITEMS)],
+        }
+    ).write_parquet(folder / "items.parquet")
+    return folder
+
+
+def model(*modalities: str, **settings: Any) -> dict[str, Any]:
+    content = {"modalities": modalities, **settings} if modalities else None
+    return {"model": "history_encoder", "embedding_size": 8, "history_length": 8, "dropout": 0.0, "content": content}
+
+
+def content(files: Path, **changed: Any) -> dict[str, Any]:
+    return {
+        "name": "content",
+        "data": {
+            "source": str(files / "log.parquet"),
+            "split": {"kind": "cold-items", "share": 0.3},
+            "items": {
+                "path": str(files / "items.parquet"),
+                "columns": {"item": "item", "title": "title"},
+                "content": {
+                    "vector": {"kind": "vectors", "columns": ["vector"]},
+                    "kind": {"kind": "attributes", "columns": ["kind"]},
+                    "stars": {"kind": "attributes", "columns": ["stars"], "knows_later": True},
+                },
+            },
+        },
+        "teacher": [{"name": "fusion", "model": model("vector", "kind"), "training": TRAINING}],
+        "record": {"kind": "factored"},
+        "student": {"model": model("vector")},
+        "alone": {"training": TRAINING},
+        "distilled": {"training": TRAINING},
+        "hybrid": {
+            "members": {"ease": {"model": "ease"}, "like": {"model": "content_knn", "weights": {"vector": 1.0}}}
+        },
+        "students": {"kind-only": {"model": model("kind", ids=False)}, "ids-only": {"model": model()}},
+        "evaluation": {
+            "seeds": 2,
+            "metrics": ["ndcg@10", "recall@10"],
+            "controls": ["content-kNN", "ridge regression", "popularity", "random", "shuffled teacher"],
+            "ablation": True,
+        },
+        **changed,
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(files, tmp_path_factory) -> tuple[Path, Any]:
+    out = tmp_path_factory.mktemp("runs") / "cold"
+    return out, run(Recipe.model_validate(content(files)), out, jobs=1, progress=Counter())
+
+
+def test_cold_and_warm_items_are_measured_in_every_arm(finished):
+    _, report = finished
+    arms = {arm.name: arm for arm in report.arms}
+    told = [f"ndcg@10 of {name} items{place}" for name in ("cold", "warm") for place in ("", " in one list")]
+    for arm in arms.values():
+        assert set(told) <= set(arm.metrics), arm.name
+    among = {name: arm.metrics["ndcg@10 of cold items"].mean for name, arm in arms.items()}
+    assert among["content-kNN"] > 0.5 > among["random"]
+    assert among["ridge regression"] > among["random"]
+    assert among["distilled student"] > 0.5
+
+
+def test_every_student_is_compared_with_itself_alone(finished):
+    _, report = finished
+    pairs = {(c.a, c.b, c.metric) for c in report.comparisons}
+    for name in ("kind-only", "ids-only"):
+        assert (f"{name}, distilled", f"{name}, alone", "ndcg@10") in pairs
+        assert (f"{name}, distilled", f"{name}, alone", "ndcg@10 of cold items") in pairs
+    assert ("distilled student", "ridge regression", "ndcg@10 of cold items") in pairs
+
+
+def test_warm_items_keep_what_was_asked(finished):
+    """On validation; on test it may be a little more or less."""
+    _, report = finished
+    metrics = report.arm("distilled_student").metrics
+    assert metrics["ndcg@10 of warm items in one list"].mean > 0.8 * metrics["ndcg@10 of warm items"].mean
+
+
+def test_the_teacher_is_tested_with_each_source_alone_and_without_it(finished):
+    _, report = finished
+    arms = {arm.name: arm.metrics["ndcg@10 of cold items"].mean for arm in report.arms}
+    assert arms["teacher, ids only"] < 0.6 < arms["teacher, vector only"]
+    assert {f"teacher, {kind}" for kind in ("kind only", "without vector", "without kind", "without ids")} <= set(arms)
+    assert len({arms[name] for name in arms if name.startswith("teacher")}) > 4
+
+
+def test_a_hybrid_is_at_least_as_good_as_its_parts(finished):
+    """Its weights are fitted on validation, so it may lose a little, but not as if they were drawn."""
+    _, report = finished
+    arms = {arm.name: arm.metrics["ndcg@10"].mean for arm in report.arms}
+    assert arms["hybrid"] > arms["distilled student"] - 0.03
+
+
+def test_the_page_is_made_again(finished):
+    out, report = finished
+    again = report_again(out)
+    assert [arm.metrics for arm in again.arms] == [arm.metrics for arm in report.arms]
+    assert (out / "report.html").stat().st_size > 10_000
+    assert {stage for stage, why in explain(read_recipe(out / "recipe.yaml"), out) if why == "done"} >= {"content kind"}
+
+
+def test_the_bundle_takes_new_items(finished, tmp_path):
+    out, _ = finished
+    bundle = distilrec.from_pretrained(out / "bundle")
+    new = pl.DataFrame(
+        {"item": [900, 901], "title": ["Nine hundred", None], "vector": [[3.0, 0.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]]}
+    )
+    wider = bundle.add_items(new)
+    with pytest.raises(DataError, match="candidate 900 isn't an item"):
+        bundle.recommend(histories=[[0]], candidates=[900])
+    scores = wider.recommend(histories=[[0, 4, 8], [1, 5, 9]], candidates=[900, 901])
+    assert scores.filter(pl.col("rank") == 1)["item"].to_list() == [900, 901]
+    assert wider.recommend(histories=[[900]], k=3).height == 3
+    assert wider.items["title"].to_list()[-2:] == ["Nine hundred", "901"]
+    wider.save_pretrained(tmp_path / "wider")
+    again = Bundle.from_pretrained(tmp_path / "wider")
+    assert again.recommend(histories=[[900, 4]], k=5).equals(wider.recommend(histories=[[900, 4]], k=5))
+    given = bundle.add_items(new.drop("vector"), vectors={"vector": np.array([[3.0, 0, 0, 0], [0, 3.0, 0, 0]])})
+    assert given.recommend(histories=[[900]], k=3).equals(wider.recommend(histories=[[900]], k=3))
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"item": [0], "vector": [[1.0, 0.0, 0.0, 0.0]]}, "0 is no new id"),
+        ({"item": [900, 900], "vector": [[1.0, 0.0, 0.0, 0.0]] * 2}, "900 is no new id, comes twice"),
+        ({"id": [900]}, "there is no column 'item'"),
+        ({"item": [900], "title": ["x"]}, "nothing is known of these items; give one of the columns vector"),
+        ({"item": [900], "vector": [None]}, "nothing is known of these items"),
+    ],
+)
+def test_new_items_that_cannot_be_taken(finished, items, message):
+    with pytest.raises(DataError, match=message):
+        distilrec.from_pretrained(finished[0] / "bundle").add_items(pl.DataFrame(items))
+
+
+def test_words_need_a_student_that_reads_text(finished):
+    with pytest.raises(DataError, match="can't be searched in words"):
+        distilrec.from_pretrained(finished[0] / "bundle").recommend(texts=["slow films about space"])
+
+
+def test_cold_users_are_measured_by_what_is_known_of_them(files, tmp_path):
+    changed = content(files, students={}, evaluation={"seeds": 2, "metrics": ["ndcg@10"], "controls": ["popularity"]})
+    changed["data"]["split"] = {"kind": "cold-users", "share": 0.3, "after": [0, 2, 5], "targets": 3}
+    report = run(Recipe.model_validate(changed), tmp_path, jobs=1, progress=Counter())
+    metrics = report.arm("distilled_student").metrics
+    assert metrics["ndcg@10 after 5 items"].mean > metrics["ndcg@10 after 0 items"].mean
+    assert {c.metric for c in report.comparisons} == {"ndcg@10", *(f"ndcg@10 after {n} items" for n in (0, 2, 5))}
+
+
+def test_encoding_alone_and_only_what_changed(files, tmp_path):
+    said = run_part(Recipe.model_validate(content(files)), tmp_path, "content", jobs=1, progress=Counter())
+    assert {name: result["items"] for name, result in said.items()} == {"content kind": 40, "content vector": 37}
+    changed = content(files)
+    changed["data"]["items"]["content"]["vector"]["columns"] = ["vector"]
+    changed["encoders"] = {"kind": {"encoder": "attributes", "categories": 2}}
+    plan = dict(explain(Recipe.model_validate(changed), tmp_path))
+    assert plan["content vector"] == "done"
+    assert (
+        plan["content kind"].startswith("will run: encoder.categories (256 -> 2) changed")
+        or "categories" in plan["content kind"]
+    )
+
+
+def test_a_recipe_with_content_is_written_and_read(files, tmp_path):
+    recipe = Recipe.model_validate(content(files))
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"student": {"model": model("audio")}},
+            "student reads the content 'audio', which data.items.content doesn't name",
+        ),
+        ({"student": {"model": model("stars")}}, "student reads 'stars', which was written with later knowledge"),
+        (
+            {"encoders": {"vector": {"encoder": "attributes"}}},
+            "encoders.vector reads attributes, and the content is vectors",
+        ),
+        (
+            {"students": {"long": {"model": {"model": "sasrec", "history_length": 9}}}},
+            "histories of the same length; 8, not 9",
+        ),
+    ],
+)
+def test_recipes_that_cannot_be_run(files, change, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.model_validate(content(files, **change))
+
+
+def test_a_run_with_content_is_not_continued(finished, files, tmp_path):
+    out, _ = finished
+    recipe = Recipe.model_validate({**content(files), "since": str(out)})
+    with pytest.raises(RecipeError, match="aren't continued; run the recipe anew"):
+        explain(recipe, tmp_path)
+
+
+def test_the_report_is_json(finished):
+    out, _ = finished
+    told = json.loads((out / "report.json").read_text())
+    assert told["data"]["split"] == "cold-items"
