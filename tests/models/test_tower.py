@@ -108,12 +108,11 @@ def test_principal_components_are_those_of_the_chosen_items():
     part.fit(given, chosen)
     found = part(torch.from_numpy(given.vectors[chosen])).double().numpy()
     np.testing.assert_allclose(found.mean(0), 0.0, atol=1e-5)
-    np.testing.assert_allclose(np.cov(found.T, bias=True), np.eye(4), atol=1e-4)
     centred = given.vectors[chosen] - given.vectors[chosen].mean(0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(
-        np.abs(part.basis.numpy().T @ directions[:4].T), np.diag(np.linalg.norm(part.basis.numpy(), axis=0)), atol=1e-4
-    )
+    _, spreads, directions = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.cov(found.T, bias=True), np.diag((spreads[:4] / spreads[0]) ** 2), atol=1e-4)
+    along = np.abs(part.basis.numpy().T @ directions[:4].T)
+    np.testing.assert_allclose(along / along[0, 0], np.eye(4), atol=1e-4)
 
 
 def test_an_item_that_training_never_saw_is_ranked_by_its_content():

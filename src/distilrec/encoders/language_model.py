@@ -15,6 +15,7 @@ from distilrec.data import ModalityKind
 from distilrec.encoders.base import Encoder, EncoderConfig
 from distilrec.encoders.places import find_model
 from distilrec.encoders.pretrained import finished, require_package
+from distilrec.errors import ModelError
 
 if TYPE_CHECKING:
     from distilrec.encoders.transformer import Forward, Pooled
@@ -75,7 +76,8 @@ class LanguageModelEncoder(Encoder):
         return finished(vectors, self.config.normalise, self.config.model)
 
     def tokens(self, texts: Sequence[str], most: int) -> list[list[int]]:
-        """The ids of each text in the template, `most` of them or fewer: of a longer text the end is left out."""
+        """The ids of each text in the template, at most `most` and max_length: of a longer text the end is left out."""
+        most = min(most, self.config.max_length)
         wrapped = [self.config.template.replace(TEXT, text) for text in texts]
         found: list[list[int]] = self._tokenizer(wrapped, verbose=False)["input_ids"]
         for place, row in enumerate(found):
@@ -84,11 +86,20 @@ class LanguageModelEncoder(Encoder):
         return [row or [self.fill] for row in found]
 
     def module(self) -> Pooled:
-        """The model and its pooling, loaded anew. Raises MissingExtraError where a GGUF file can't be read."""
+        """The model and its pooling, loaded anew.
+
+        Raises MissingExtraError where a GGUF file can't be read, ModelError where the model reads less than max_length.
+        """
         from distilrec.encoders.transformer import Pooled, load_model
 
         self._check_gguf()
         model = load_model(self._folder, self.config.adapter, self.config.gguf_file)
+        positions = getattr(model.config, "max_position_embeddings", self.config.max_length)
+        if self.config.max_length > positions:
+            raise ModelError(
+                f"{self.config.model} reads at most {positions} tokens, and max_length is {self.config.max_length}; "
+                "lower it"
+            )
         return Pooled(model, self.config.pooling).eval()
 
     @property

@@ -81,24 +81,13 @@ def fine_tune(
         raise DataError(
             "fine-tuning: no user took two items with text one after the other; encode the texts without fine-tuning"
         )
-    encoder = TextEncoder(config) if isinstance(config, TextConfig) else LanguageModelEncoder(config)
+    encoder = _encoder(config)
     rows = _token_rows(encoder, texts, np.unique(pairs), settings.max_length)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(child_seed(seed, "adapter"))
         model = encoder.module()
         model.model = _with_adapter(model.model, settings)
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
-        for number in range(1, settings.epochs + 1):
-            torch.manual_seed(child_seed(seed, "dropout", number))
-            batches = _batches(pairs, settings, generator(seed, "pairs", number))
-            loss = _epoch(model, optimizer, batches, rows, encoder.fill, settings.temperature)
-            if not math.isfinite(loss):
-                raise ModelError(
-                    f"fine-tuning: the loss of epoch {number} is {loss}; lower learning_rate "
-                    f"(now {settings.learning_rate})"
-                )
-            if on_epoch is not None:
-                on_epoch(number, loss)
+        _train(model, pairs, rows, encoder.fill, settings, seed, on_epoch)
     _write(model.model, folder)
     return config.model_copy(update={"adapter": str(folder)})
 
@@ -115,7 +104,9 @@ def item_pairs(train: Interactions, known: NDArray[np.bool_]) -> NDArray[np.int3
     """
     users, items = train.histories.flat()
     pairs = np.column_stack([items[:-1], items[1:]])
-    return pairs[(users[:-1] == users[1:]) & (pairs[:, 0] != pairs[:, 1]) & known[pairs].all(axis=1)]
+    kept = (users[:-1] == users[1:]) & (pairs[:, 0] != pairs[:, 1]) & known[pairs].all(axis=1)
+    found: NDArray[np.int32] = pairs[kept]
+    return found
 
 
 def info_nce(first: Tensor, second: Tensor, items: Tensor, temperature: float) -> Tensor:
@@ -139,6 +130,10 @@ def info_nce(first: Tensor, second: Tensor, items: Tensor, temperature: float) -
     return torch.stack(losses).mean()
 
 
+def _encoder(config: TextConfig | LanguageModelConfig) -> TextEncoder | LanguageModelEncoder:
+    return TextEncoder(config) if isinstance(config, TextConfig) else LanguageModelEncoder(config)
+
+
 def _token_rows(
     encoder: TextEncoder | LanguageModelEncoder, texts: Contents, items: NDArray[np.int32], most: int
 ) -> Rows:
@@ -158,25 +153,45 @@ def _batches(pairs: NDArray[np.int32], settings: LoRAConfig, rng: np.random.Gene
         yield drawn[begin : begin + settings.batch_size]
 
 
-def _epoch(
+def _train(
+    model: Pooled,
+    pairs: NDArray[np.int32],
+    rows: Rows,
+    fill: int,
+    settings: LoRAConfig,
+    seed: int,
+    on_epoch: Callable[[int, float], None] | None,
+) -> None:
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
+    model.train()
+    for number in range(1, settings.epochs + 1):
+        torch.manual_seed(child_seed(seed, "dropout", number))
+        batches = _batches(pairs, settings, generator(seed, "pairs", number))
+        losses = [_step(model, optimizer, batch, rows, fill, settings.temperature) for batch in batches]
+        loss = sum(losses) / len(losses)
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"fine-tuning: the loss of epoch {number} is {loss}; lower learning_rate (now {settings.learning_rate})"
+            )
+        if on_epoch is not None:
+            on_epoch(number, loss)
+
+
+def _step(
     model: Pooled,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[NDArray[np.int32]],
+    batch: NDArray[np.int32],
     rows: Rows,
     fill: int,
     temperature: float,
 ) -> float:
-    model.train()
-    losses = []
-    for batch in batches:
-        ids, mask = map(torch.from_numpy, padded([rows[item] for item in batch.T.flatten().tolist()], fill))
-        first, second = model(ids, mask).chunk(2)
-        loss = info_nce(first, second, torch.from_numpy(batch), temperature)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    return sum(losses) / len(losses)
+    ids, mask = map(torch.from_numpy, padded([rows[item] for item in batch.T.flatten().tolist()], fill))
+    first, second = model(ids, mask).chunk(2)
+    loss = info_nce(first, second, torch.from_numpy(batch), temperature)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return float(loss.detach())
 
 
 def _with_adapter(model: nn.Module, settings: LoRAConfig) -> Any:

@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 from distilrec.encoders.transformer import Forward, Pooled, forward_in_torch
 from distilrec.errors import ModelError, require
 
-__all__ = ["exported", "quantised", "session"]
+__all__ = ["ExportError", "exported", "quantised", "session"]
 
 FILE = "model.onnx"
 BLOCK = 32  # weights with one scale; 64 and 128 bring MiniLM's neighbours near or below the least overlap
 TOLERANCE = 1e-4  # of a graph's vectors, beside the largest value
 
 
+class ExportError(ModelError):
+    """A model that can't be made a graph, or a graph that can't be kept."""
+
+
 def exported(folder: Path, make: Callable[[], Pooled]) -> Path:
     """The graph in `folder`, written whole or not at all if it isn't there yet.
 
     make: loads the model. The graph takes `ids` and `mask`, (b, L) int64, and gives `vectors` (b, D).
-    Raises ModelError where the model can't be exported, or the graph's answers aren't the model's.
+    Raises ExportError where the model can't be exported, or the graph's answers aren't the model's.
     """
     if (folder / FILE).is_file():
         return folder / FILE
@@ -93,7 +97,7 @@ def _export(model: Pooled, path: Path) -> None:
                 dynamo=False,
             )
     except Exception as error:  # tracing runs the model's own code
-        raise ModelError(
+        raise ExportError(
             f"{type(model.model).__name__} can't be exported to ONNX ({error}); set backend to torch"
         ) from error
 
@@ -105,7 +109,7 @@ def _compare(model: Pooled, path: Path) -> None:
         expected = plain(ids, mask)
         error = np.abs(graph(ids, mask) - expected).max() / np.abs(expected).max()
         if not error < TOLERANCE:
-            raise ModelError(
+            raise ExportError(
                 f"{type(model.model).__name__} as an ONNX graph is off by {error:.2g} of its largest value; "
                 "set backend to torch"
             )
@@ -163,7 +167,7 @@ def _blocks(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 def _stored(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Write a graph beside `folder`, and put it there at once. Raises ModelError where that isn't possible."""
+    """Write a graph beside `folder`, and put it there at once. Raises ExportError where that isn't possible."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
@@ -176,7 +180,7 @@ def _stored(folder: Path, write: Callable[[Path], None]) -> Path:
                 if not (folder / FILE).is_file():  # else another process was first
                     raise
     except OSError as error:
-        raise ModelError(f"the graph can't be kept in {folder} ({error}); make room there") from error
+        raise ExportError(f"the graph can't be kept in {folder} ({error}); make room there") from error
     return folder / FILE
 
 

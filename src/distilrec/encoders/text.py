@@ -101,8 +101,9 @@ class TextEncoder(Encoder):
         return self._encoded(prepared)
 
     def tokens(self, texts: Sequence[str], most: int) -> list[list[int]]:
-        """The ids of each text's first tokens, `most` of them or fewer."""
+        """The ids of each text's first tokens, `most` of them or as many as the model reads."""
         texts = [self.config.prefix + text for text in texts]
+        most = min(most, self._max_length)
         found: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=most)["input_ids"]
         return found
 
@@ -126,7 +127,7 @@ class TextEncoder(Encoder):
         starts = np.searchsorted(owners, np.arange(len(texts)))
         sums = np.add.reduceat(vectors * weights[:, None], starts)
         means = sums / np.add.reduceat(weights, starts)[:, None]
-        return finished(means, self.config.normalise, self.config.model)
+        return finished(means.astype(np.float32), self.config.normalise, self.config.model)
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.int64]]:
         """Token ids of W >= n windows, text by text, and the text of each, (W,) int64."""
@@ -205,9 +206,11 @@ class TextEncoder(Encoder):
         if self.config.precision == "int8" or self.config.backend == "onnx":
             return self._in_onnx()
         if self.config.backend == "auto" and importlib.util.find_spec("onnxruntime") is not None:
+            from distilrec.encoders.onnx_export import ExportError
+
             try:
                 return self._in_onnx()
-            except ModelError as error:
+            except ExportError as error:
                 _logger.warning("%s runs in torch, since as ONNX it doesn't: %s", self.config.model, error)
         return forward_in_torch(self.module())
 
@@ -228,14 +231,14 @@ def agreement(exact: NDArray[np.float32], other: NDArray[np.float32]) -> Agreeme
     Agreement(texts=2, cosine=0.8, overlap=1.0)
     """
     units = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (exact, other)]
-    cosine = float((units[0] * units[1]).sum(axis=1).min())
+    cosine = round(float((units[0] * units[1]).sum(axis=1).min()), 6)
     k = min(NEIGHBOURS, len(exact) - 1)
     if k == 0:
-        return Agreement(len(exact), cosine, 1.0)
+        return Agreement(len(exact), cosine, overlap=1.0)
     near, chosen = (vectors @ vectors.T for vectors in units)
     for each in (near, chosen):
         np.fill_diagonal(each, -np.inf)
     threshold = np.partition(near, -k, axis=1)[:, [-k]] - 1e-6
     places = np.argpartition(chosen, -k, axis=1)[:, -k:]
     overlap = float((np.take_along_axis(near, places, axis=1) >= threshold).mean())
-    return Agreement(len(exact), round(cosine, 6), round(overlap, 6))
+    return Agreement(len(exact), cosine, round(overlap, 6))

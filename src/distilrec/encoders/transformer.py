@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distilrec.encoders.pretrained import _quiet, model_files
@@ -82,11 +84,11 @@ def load_model(folder: Path, adapter: str | None = None, gguf_file: str | None =
     require("transformers", "content", "a language model")
     transformers = importlib.import_module("transformers")
     try:
-        with _quiet():
+        with _quiet(), redirect_stderr(io.StringIO()):  # the bar of GGUF files isn't transformers' own
             model, info = transformers.AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, **_options(gguf_file)
             )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"{folder} can't be loaded by transformers ({error}); name another model") from error
     untrained = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     if untrained:
@@ -192,5 +194,5 @@ def _merged(model: nn.Module, adapter: str) -> Any:
     try:
         with quiet_peft():
             return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"the adapter {adapter} doesn't fit the model ({error}); fine-tune this model") from error

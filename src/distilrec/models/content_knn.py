@@ -29,7 +29,7 @@ class ContentKNNConfig(ModelConfig):
 
     weights: of each modality's cosine, by name. neighbours: kept per item, of those that training has seen.
     recency_half_life: an item of a history weighs half as much for each so many later ones; None weighs all alike.
-    components: principal components that are kept of each modality, of unit variance; None takes vectors as they are.
+    components: principal components that are kept of each modality; None takes vectors as they are.
     """
 
     model: Literal["content_knn"] = "content_knn"
@@ -95,7 +95,7 @@ def _unit_vectors(catalogue: Catalogue, config: ContentKNNConfig) -> NDArray[np.
     parts = []
     for name, weight in _checked(config.weights, catalogue).items():
         features = catalogue.features[name]
-        vectors = np.asarray(features.vectors, np.float32)
+        vectors = np.array(features.vectors, np.float32)
         if config.components is not None:
             part = PrincipalComponents(features.width, min(config.components, features.width))
             part.fit(features, features.known & catalogue.trained)

@@ -26,15 +26,16 @@ class ContentConfig(ModelConfig):
     """How a model knows its items.
 
     modalities: names of the recipe's content. ids: whether each item seen in training has a vector of its own besides;
-    without, a model says the same of two items with the same content. components: principal components that are kept
-    of each modality. hidden: width of a layer between these and the item's vector; 0: none. dropout: of what a modality
-    gives. modality_dropout: share of items, in each training step, that a modality is withheld of, ids too, so that any
-    subset serves. widths: of the modalities' vectors; known once the model is made.
+    without, a model says the same of two items with the same content. components: principal components that are kept of
+    each modality; with many, some thousand items are soon learned by heart, and new ones not understood. hidden: width
+    of a layer between these and the item's vector; 0: none. dropout: of what a modality gives. modality_dropout: share
+    of items, in each training step, that a modality is withheld of, ids too, so that any subset serves. widths: of the
+    modalities' vectors; known once the model is made.
     """
 
     modalities: tuple[str, ...] = ()
     ids: bool = True
-    components: int = Field(default=128, ge=1)
+    components: int = Field(default=32, ge=1)
     hidden: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     modality_dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -60,10 +61,11 @@ class Catalogue:
 class ItemTower(nn.Module):
     """v_i = sum_m g_im h_im over what is known of item i, with g_i = softmax of a learned gate per modality.
 
-    h_im is a linear map, or a perceptron, of the modality's principal components, which are scaled to unit variance;
-    for ids it is the item's own vector, known of items that training has seen. Gates: a linear map of h_im and a bias.
-    An item of which nothing is known has a vector of zeros. Our own design; whole inputs are dropped as by Volkovs, Yu
-    and Poutanen, DropoutNet, NIPS 2017.
+    h_im is a linear map, or a perceptron, of the modality's principal components. They share one scale: were each of
+    unit variance, the small ones, mostly noise, would let the map learn items by heart. For ids it is the item's own
+    vector, known of items that training has seen. Gates: a linear map of h_im and a bias. An item of which nothing is
+    known has a vector of zeros. Our own design; whole inputs are dropped as by Volkovs, Yu and Poutanen, DropoutNet,
+    NIPS 2017.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ class ItemTower(nn.Module):
 
 
 class PrincipalComponents(nn.Module):
-    """(n, D) -> (n, K): the principal components of some vectors, of unit variance among them."""
+    """(n, D) -> (n, K): the principal components of some vectors, the first of unit variance among them."""
 
     def __init__(self, width: int, kept: int) -> None:
         super().__init__()
@@ -191,10 +193,8 @@ class PrincipalComponents(nn.Module):
         values, directions = values[::-1][:kept], directions[:, ::-1][:, :kept]
         # The sign of an eigenvector is anyone's choice; its largest value is made positive.
         directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(kept)])
-        scale = np.sqrt(np.maximum(values, 0.0))
-        scale = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 1e-6 * max(scale[0], 1e-30))
         self.mean.copy_(torch.from_numpy(mean))
-        self.basis.copy_(torch.from_numpy(directions * scale))
+        self.basis.copy_(torch.from_numpy(directions / max(values[0], 1e-30) ** 0.5))
 
 
 class _Part(nn.Module):
