@@ -229,19 +229,28 @@ def test_cold_items_are_in_no_history_and_warm_ones_are_left_last_out():
     assert 8 not in cold  # an item that nobody took can't be asked for
     in_train = set(found.train.histories.flat()[1].tolist())
     assert not in_train & set(cold.tolist())
-    for part in ("validation", "test"):
+    for part, code in (("validation", 1), ("test", 2)):
         queries, targets = found.queries(part)
+        asked = []
         for n in range(len(queries)):
             user = int(queries.users[n])
-            history, seen, wanted = (
+            history, seen, (wanted,) = (
                 rows[n : n + 1].flat()[1].tolist() for rows in (queries.histories, queries.masked, targets)
             )
-            assert not set(history) & set(cold.tolist())
-            assert set(history) <= set(seen)
-            assert not set(seen) & set(wanted)
-            warm = [item for item in log.histories[user : user + 1].flat()[1].tolist() if item not in cold]
-            last = {"validation": -2, "test": -1}[part]
-            assert [item for item in wanted if item not in cold] == ([warm[last]] if len(warm) >= 3 else [])
+            row = slice(log.histories.starts[user], log.histories.stops[user])
+            taken, parts = log.histories.values[row].tolist(), found.part[row].tolist()
+            place = taken.index(wanted)
+            assert history == [taken[at] for at in range(place) if parts[at] < code and taken[at] not in cold]
+            assert set(seen) == {item for item, of in zip(taken, parts, strict=True) if of < code}
+            assert parts[place] == code
+            like = [at for at in range(len(taken)) if parts[at] == code and (taken[at] in cold) == (wanted in cold)]
+            assert place == like[-1]  # the last of its kind
+            asked.append((user, wanted in cold))
+        assert len(set(asked)) == len(asked)
+        told = {(user, bool(is_cold)) for user in range(3) for is_cold in found.cold_items[
+            log.histories.values[(found.part == code) & (log.flat()[0] == user)]
+        ]}  # fmt: skip
+        assert set(asked) == told
     assert set(found.queries("test")[0].masked.flat()[1].tolist()) & set(cold.tolist())  # those of validation
     assert np.array_equal(found.part, split(log, ColdItems(share=0.5, seed=3)).part)
     assert not np.array_equal(found.part, split(log, ColdItems(share=0.5, seed=4)).part)

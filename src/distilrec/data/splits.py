@@ -119,8 +119,9 @@ class ColdItems(_Kind):
     """Some items are held out with all their interactions, and leave-last-out is done with the others.
 
     share: of the items that are held out; half of them are validation, half test. by: `random`, or `first-seen`, those
-    that were taken first at the latest times, the later half being test. A held-out item is in no history, and what a
-    user took of the held-out items for validation is left out of what is ranked at test.
+    that were taken first at the latest times, the later half being test. Of each user the last held-out item of a part
+    is to be found, after what the user took of the others before it. A held-out item is in no history, and those for
+    validation are left out of what is ranked at test.
     """
 
     kind: Literal["cold-items"] = "cold-items"
@@ -202,18 +203,36 @@ class Split:
 
         One query per user who has an item in the part. Its history holds what came before: train for
         validation, train and validation for test; these items are the ones to mask. Of users who were held out there
-        is a query for each number of first items.
+        is a query for each number of first items; where items were, another one for the user's last held-out item.
         """
-        targets = self.log.select(self.part == (VALIDATION if part == "validation" else TEST)).histories
+        code = VALIDATION if part == "validation" else TEST
+        if self.cold_items is not None:
+            return self._cold_queries(code, self.cold_items)
+        targets = self.log.select(self.part == code).histories
         users = np.flatnonzero(targets.lengths > 0)
         if self.after:
             return _after_first(users, targets[users], self.after, self.targets)
         known = self.train if part == "validation" else self.known_at_test
-        seen = known.histories[users]
-        if self.cold_items is None:
-            return Queries(users.astype(np.int32), seen), targets[users]
-        warm = known.select(~self.cold_items[known.histories.values])
-        return Queries(users.astype(np.int32), warm.histories[users], seen), targets[users]
+        return Queries(users.astype(np.int32), known.histories[users]), targets[users]
+
+    def _cold_queries(self, code: int, cold_items: NDArray[np.bool_]) -> tuple[Queries, Ragged]:
+        """Of each user the last warm and the last cold item of a part, each after the warm ones before it."""
+        owners, positions = self.log.flat()
+        values, parts = self.log.histories.values, self.part
+        cold, known = cold_items[values[positions]], parts[positions] < code
+        before = np.append(0, np.cumsum(known & ~cold))  # warm items known, up to each place of the flat log
+        warm: NDArray[np.int32] = values[positions[known & ~cold]]
+        begins = np.append(0, np.cumsum(self.log.histories.lengths))
+        seen = self.log.select(parts < code).histories
+        last = []
+        for these in (~cold, cold):
+            places = np.flatnonzero((parts[positions] == code) & these)
+            last.append(places[np.append(owners[places[1:]] != owners[places[:-1]], True)[: len(places)]])
+        asked = np.sort(np.concatenate(last))
+        users = owners[asked]
+        histories = Ragged(before[begins[users]], before[asked], warm)
+        targets = Ragged(positions[asked], positions[asked] + 1, values)
+        return Queries(users.astype(np.int32), histories, seen[users]), targets
 
 
 def split(log: Interactions, config: SplitConfig, part_column: Parts | None = None) -> Split:

@@ -44,11 +44,12 @@ def test_model(model: Model, prepared: Prepared, metrics: tuple[str, ...], *, fr
     """
     split = prepared.split
     queries, targets = split.queries("test")
-    earlier = Queries(queries.users, split.train.histories[queries.users], queries.histories)
+    earlier = Queries(queries.users, split.train.histories[queries.users], queries.masked)
     if from_train:
         queries = earlier
     values = evaluate(model, queries, targets, metrics)
-    if model.reads_histories and not from_train:
+    comes_last = split.cold_items is None and not split.after  # else training may hold what came after a target
+    if model.reads_histories and not from_train and comes_last:
         values[f"{metrics[0]} from train"] = evaluate(model, earlier, targets, metrics[:1])[metrics[0]]
     lists, _ = rank(model, queries, LIST_LENGTH)
     values |= cold_item_metrics(model, split, "test", metrics[0])
