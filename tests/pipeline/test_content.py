@@ -17,10 +17,19 @@ from distilrec.errors import DataError, RecipeError
 from distilrec.pipeline import explain, report_again, run, run_part
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.rng import generator
+from tests.encoders import tiny
 from tests.pipeline.test_run import Counter
 
 N_ITEMS, N_CLUSTERS = 40, 4
 TRAINING = {"epochs": 3, "batch_size": 32, "learning_rate": 0.02}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """Vectors and graphs don't go where the user's own are kept; processes of a run see it, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +184,50 @@ def test_the_bundle_takes_new_items(finished, tmp_path):
 def test_new_items_that_cannot_be_taken(finished, items, message):
     with pytest.raises(DataError, match=message):
         distilrec.from_pretrained(finished[0] / "bundle").add_items(pl.DataFrame(items))
+
+
+def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
+    """The words of a cluster must lead to its items, alone, after a history, and for items added later."""
+    words = [f"w{n}" for n in range(N_CLUSTERS * 8)]
+    rng = generator(0, "texts")
+    texts = [" ".join(rng.choice(words[n % N_CLUSTERS :: N_CLUSTERS], 4)) for n in range(N_ITEMS)]
+    pl.DataFrame({"item": range(N_ITEMS), "text": texts}).write_parquet(tmp_path / "texts.parquet")
+    items = {
+        "path": str(tmp_path / "texts.parquet"),
+        "columns": {"item": "item"},
+        "content": {"text": {"kind": "text", "columns": ["text"]}},
+    }
+    training = {**TRAINING, "epochs": 15, "evaluate_every": 5}
+    changed = content(
+        files,
+        data={"source": str(files / "log.parquet"), "items": items},
+        encoders={"text": {"encoder": "text", "model": tiny.bert(tmp_path / "bert", words), "backend": "torch"}},
+        teacher=[{"name": "reader", "model": model("text", ids=False), "training": training}],
+        student={"model": model("text", ids=False)},
+        alone={"training": training},
+        distilled={"training": training},
+        students={},
+        hybrid=None,
+        evaluation={"seeds": 1, "metrics": ["ndcg@10"]},
+    )
+    run(Recipe.model_validate(changed), tmp_path / "run", jobs=1, progress=Counter())
+    bundle = distilrec.from_pretrained(tmp_path / "run" / "bundle")
+
+    def share(found, cluster):
+        """Of the ten best how many belong to a cluster."""
+        return (found["item"] % N_CLUSTERS == cluster).mean()
+
+    searched = " ".join(words[1::N_CLUSTERS][:4])
+    assert share(bundle.recommend(texts=[searched]), 1) > 0.6
+    both = bundle.recommend(users=[2, 3], texts=[searched, searched])
+    assert both["user"].unique(maintain_order=True).to_list() == [2, 3]
+    assert bundle.recommend(histories=[[0, 4]], texts=[searched], candidates=[1, 2])["item"].to_list()[0] == 1
+    wider = bundle.add_items(pl.DataFrame({"item": [901], "text": [" ".join(words[1::N_CLUSTERS][4:])]}))
+    assert 901 in wider.recommend(texts=[searched], k=12)["item"].to_list()
+    with pytest.raises(DataError, match="2 texts but 1 users or histories"):
+        bundle.recommend(users=[1], texts=["w1", "w2"])
+    with pytest.raises(DataError, match="texts is 'w1', expected a list"):
+        bundle.recommend(texts="w1")
 
 
 def test_words_need_a_student_that_reads_text(finished):
