@@ -93,18 +93,26 @@ def _ratio(name: str, ratio: float | None, student: str, teacher: str) -> KeyFig
 def kind(metric: str) -> str:
     """The table that a metric belongs to.
 
-    >>> kind("recall@10"), kind("like_recall"), kind("novelty@10")
-    ('Ranking', 'Click and like prediction', 'Beyond accuracy')
+    >>> kind("recall@10"), kind("like_recall"), kind("ndcg@10 of cold items in one list")
+    ('Ranking', 'Click and like prediction', 'Cold and warm items')
     """
     if metric.startswith("like_"):
         return "Click and like prediction"
+    if metric.endswith(("items", "items in one list")):
+        return "By what is known of the user" if " after " in metric else "Cold and warm items"
     return "Beyond accuracy" if metric.partition("@")[0] in BEYOND else "Ranking"
 
 
 def metric_tables(report: Report) -> list[MetricTable]:
     """All metrics of all arms, by kind, in the order of the report; the main metric alone needs no table."""
     names = list(dict.fromkeys(name for arm in report.arms for name in arm.metrics))
-    kinds = ("Ranking", "Click and like prediction", "Beyond accuracy")
+    kinds = (
+        "Ranking",
+        "Cold and warm items",
+        "By what is known of the user",
+        "Click and like prediction",
+        "Beyond accuracy",
+    )
     tables = [MetricTable(title, [name for name in names if kind(name) == title]) for title in kinds]
     return [table for table in tables if table.metrics not in ([], [report.metric])]
 
