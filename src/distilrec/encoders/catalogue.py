@@ -57,7 +57,7 @@ def encode_contents(
 
     Content that can't be read counts as missing, and is named. The vectors are float32 where the encoder stores such,
     else float16. cache: the folder of cached vectors; None takes `cache_home()`. progress: called with items done and
-    of how many. Memory holds one block of content at a time, and 16 bytes per item.
+    of how many. Memory holds one block of content at a time, and an index of the items, some hundred bytes for each.
     Raises DataError where no content at all can be read.
     """
     precision = encoder.config.stored
