@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = {str(n_items): milliseconds(bundle_of(n_items), given.rounds) for n_items in (FILMS, MANY)}
     medians = {name: statistics.median(times) for name, times in runs.items()}
     figures = {"milliseconds": medians[str(FILMS)], "milliseconds_100k_items": medians[str(MANY)]}
-    detail = {"milliseconds": runs, "widths": WIDTHS}
+    detail: dict[str, Any] = {"milliseconds": runs, "widths": WIDTHS}
     print(write_result("add_item", "python -m benchmarks.add_item", figures, detail, folder=given.out), figures)
 
 
