@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distilrec.doctor import _TRAIN, Check, _package, examine
+from distilrec.doctor import _EXTRAS, Check, _package, examine
 
 
 def found(name: str) -> Check:
@@ -23,11 +23,12 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_every_package_of_train_says_what_it_is_for() -> None:
+@pytest.mark.parametrize("extra", ["train", "content"])
+def test_every_package_of_an_extra_says_what_it_is_for(extra: str) -> None:
     """A new dependency without a phrase would be listed with an empty one."""
     content = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    named = {text.split(">")[0] for text in content["project"]["optional-dependencies"]["train"]}
-    assert named == _TRAIN.keys()
+    named = {text.split(">")[0] for text in content["project"]["optional-dependencies"][extra]}
+    assert named - {"distilrec[train]"} == _EXTRAS[extra].keys()
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_every_package_of_train_says_what_it_is_for() -> None:
         ("numpy>=1.26", "numpy>=1.26"),
         ('torch>=2.4; extra == "train"', "torch>=2.4"),
         ("scipy ; extra == 'train'", "scipy"),
+        ("pillow>=10.1; extra == 'content'", "pillow>=10.1"),
     ],
 )
 def test_requirements_are_read_with_their_extra(requirement: str, name: str) -> None:
@@ -47,6 +49,7 @@ def test_requirements_are_read_with_their_extra(requirement: str, name: str) -> 
 
 def test_requirements_for_developers_are_left_out() -> None:
     assert _package('pytest>=8; extra == "dev"') is None
+    assert _package("distilrec[train]; extra == 'content'") is None
 
 
 def test_a_missing_package_is_missing_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

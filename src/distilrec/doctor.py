@@ -23,6 +23,17 @@ _TRAIN = {
     "scipy": ("significance tests, product quantisation", "no run can compare its arms"),
     "torch": ("training, recording and evaluating models", "nothing can be trained or distilled"),
 }
+_CONTENT = {
+    "huggingface-hub": ("fetching pretrained models", "models must be local, or in a package"),
+    "onnx": ("text encoders as ONNX graphs", "text is encoded in torch, which is slower"),
+    "onnxruntime": ("ONNX files, and text encoders as such", "text is encoded in torch, which is slower"),
+    "onnxscript": ("exporting models to ONNX", "text is encoded in torch, which is slower"),
+    "peft": ("fine-tuning text encoders", "they are used as they come"),
+    "pillow": ("images of items", "items aren't known by their images"),
+    "soundfile": ("sound of items", "items aren't known by their sound"),
+    "transformers": ("encoders of text, images and sound", "items are known by vectors and attributes only"),
+}
+_EXTRAS = {"train": _TRAIN, "content": _CONTENT}
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    """Each requirement of the core and of the extra `train`, as our own metadata name it."""
+    """Each requirement of the core and of the extras `train` and `content`, as our own metadata name it."""
     try:
         requirements = importlib.metadata.requires("distilrec") or []
     except importlib.metadata.PackageNotFoundError:
@@ -64,15 +75,17 @@ def _packages() -> list[Check]:
 
 
 def _package(requirement: str) -> Check | None:
-    """Such as `torch>=2.4; extra == 'train'`; None for requirements of other extras."""
+    """Such as `torch>=2.4; extra == 'train'`; None for requirements of other extras, and for extras within extras."""
     needed, _, marker = (part.strip() for part in requirement.partition(";"))
     name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
     if marker == "":
         return Check(needed, _version(name), "the core", _CORE, f"pip install '{needed}'")
-    if re.fullmatch(r"extra\s*==\s*['\"]train['\"]", marker) is None:
+    extra = re.fullmatch(r"extra\s*==\s*['\"](\w+)['\"]", marker)
+    if extra is None or extra[1] not in _EXTRAS or name == "distilrec":
         return None
-    needed_for, without = _TRAIN.get(name.lower(), ("training", "some of training can't run"))
-    return Check(needed, _version(name), needed_for, without, "pip install 'distilrec[train]'")
+    known = _EXTRAS[extra[1]]
+    needed_for, without = known.get(name.lower(), (f"the extra {extra[1]}", "some of it can't run"))
+    return Check(needed, _version(name), needed_for, without, f"pip install 'distilrec[{extra[1]}]'")
 
 
 def _version(name: str) -> str | None:
