@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from distilrec.errors import MissingExtraError, ModelError, require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Pretrained", "batches", "finished", "model_files", "require_package"]
+__all__ = ["Pretrained", "batches", "finished", "model_files", "quiet", "require_package"]
 
 
 class Pretrained:
@@ -40,7 +41,7 @@ class Pretrained:
             config = getattr(config, part, config)
             if hasattr(config, "mask_ratio"):
                 config.mask_ratio = 0.0  # ViTMAE would hide three quarters of an image at random
-            with _quiet():
+            with quiet():
                 self._model, info = transformers.AutoModel.from_pretrained(
                     folder,
                     config=config,
@@ -49,7 +50,7 @@ class Pretrained:
                     trust_remote_code=False,
                     output_loading_info=True,
                 )
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelError(f"{folder} can't be loaded by transformers ({error}); name another model") from error
         self._folder, self._input = folder, self._model.main_input_name
         untrained = sorted(name for name in info["missing_keys"] if "pooler" not in name)
@@ -136,7 +137,7 @@ def finished(vectors: NDArray[np.float32], normalise: bool, name: str) -> NDArra
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the bars and tables that transformers prints while it loads; what matters of them is checked."""
     logging = importlib.import_module("transformers.utils.logging")
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

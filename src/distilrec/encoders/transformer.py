@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from distilrec.encoders.pretrained import _quiet, model_files
+from distilrec.encoders.pretrained import model_files, quiet
 from distilrec.errors import ModelError, require
 
 __all__ = [
@@ -67,7 +67,7 @@ def load_tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
     require("transformers", "content", "a language model")
     transformers = importlib.import_module("transformers")
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_options(gguf_file))
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"{folder} holds no tokenizer that can be loaded ({error}); get its files anew") from error
@@ -84,7 +84,7 @@ def load_model(folder: Path, adapter: str | None = None, gguf_file: str | None =
     require("transformers", "content", "a language model")
     transformers = importlib.import_module("transformers")
     try:
-        with _quiet(), redirect_stderr(io.StringIO()):  # the bar of GGUF files isn't transformers' own
+        with quiet(), redirect_stderr(io.StringIO()):  # the bar of GGUF files isn't transformers' own
             model, info = transformers.AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, **_options(gguf_file)
             )
