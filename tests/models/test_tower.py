@@ -127,7 +127,8 @@ def test_an_item_that_training_never_saw_is_ranked_by_its_content():
     rows, items = targets.flat()
     asked = np.unique(rows[~trained[items]])
     cold = Restricted(model, np.flatnonzero(~trained))
-    assert evaluate(cold, queries[asked], targets[asked], ["hit_rate@1"])["hit_rate@1"].mean() > 0.65
+    # Some three of the twelve cold items belong to the user's cluster.
+    assert evaluate(cold, queries[asked], targets[asked], ["hit_rate@3"])["hit_rate@3"].mean() > 0.8
     assert evaluate(model, queries[asked], targets[asked], ["hit_rate@10"])["hit_rate@10"].mean() > 0.8
 
 

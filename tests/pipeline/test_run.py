@@ -237,7 +237,7 @@ def test_the_bundle_answers_in_the_users_own_ids(source: Path, finished: tuple[P
         bundle.recommend(users=[1])
     with pytest.raises(DataError, match="candidate 'x' isn't an item"):
         bundle.recommend(histories=[["ü1"]], candidates=["x"])
-    with pytest.raises(DataError, match="give users, histories, or both"):
+    with pytest.raises(DataError, match="give users, histories, texts, or some of them together"):
         bundle.recommend()
 
 
