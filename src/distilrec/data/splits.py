@@ -215,6 +215,15 @@ class Split:
         known = self.train if part == "validation" else self.known_at_test
         return Queries(users.astype(np.int32), known.histories[users]), targets[users]
 
+    def queries_for(self, part: Part, items: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Queries, Ragged]:
+        """Those of the part's queries that seek one of some items, (N,) bool: their rows, they, and what they seek."""
+        queries, targets = self.queries(part)
+        rows, values = targets.flat()
+        kept = items[values]
+        sought = Ragged.from_lengths(np.bincount(rows[kept], minlength=len(targets)), values[kept])
+        asked = np.flatnonzero(sought.lengths > 0)
+        return asked, queries[asked], sought[asked]
+
     def _cold_queries(self, code: int, cold_items: NDArray[np.bool_]) -> tuple[Queries, Ragged]:
         """Of each user the last warm and the last cold item of a part, each after the warm ones before it."""
         owners, positions = self.log.flat()

@@ -30,12 +30,8 @@ def fit_offset_(model: SequenceModel, split: Split, cost: float) -> float:
     that they have among themselves: cold items get the room that this costs, and no more. The model needs biases.
     """
     assert split.cold_items is not None  # the caller has looked
-    queries, targets = split.queries("validation")
-    rows, items = targets.flat()
-    kept = ~split.cold_items[items]
-    sought = Ragged.from_lengths(np.bincount(rows[kept], minlength=len(targets)), items[kept])
-    asked = np.flatnonzero(sought.lengths > 0)[:QUERIES]
-    queries, sought = queries[asked], sought[asked]
+    _, queries, sought = split.queries_for("validation", ~split.cold_items)
+    queries, sought = queries[:QUERIES], sought[:QUERIES]
     wanted = (1 - cost) * _ndcg(Restricted(model, np.flatnonzero(~split.cold_items)), queries, sought)
     cold = torch.from_numpy(split.cold_items)
     column = _biases(model)
@@ -66,7 +62,7 @@ def place_by_ridge_(model: SequenceModel, catalogue: Catalogue, modalities: Sequ
     gram = (x[trained].T @ x[trained]).double()
     moments = (x[trained].T @ (y[trained] - mean)).double()
     cold = np.flatnonzero(split.cold_items)
-    queries, sought = split.queries("validation")
+    _, queries, sought = split.queries_for("validation", split.cold_items)
     best, chosen = -1.0, RIDGES[0]
     placed = y
     for strength in RIDGES:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -16,6 +15,7 @@ from distilrec.data import Interactions
 from distilrec.errors import ModelError
 from distilrec.models.base import ClosedForm, ModelConfig
 from distilrec.models.ease import history_matrix
+from distilrec.models.item_knn import neighbour_matrix
 from distilrec.models.tower import Catalogue, PrincipalComponents
 from distilrec.scoring import Queries
 
@@ -79,10 +79,7 @@ class ContentKNN(ClosedForm):
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         x = history_matrix(queries.histories, self.n_items, self.config.recency_half_life)
-        kept = self.neighbours.shape[1]
-        ends = np.arange(0, self.n_items * kept + 1, kept)
-        table = (self.similarities.numpy().ravel(), self.neighbours.numpy().ravel(), ends)
-        neighbours = scipy.sparse.csr_array(table, shape=(self.n_items, self.n_items))
+        neighbours = neighbour_matrix(self.neighbours, self.similarities)
         return torch.from_numpy((x @ neighbours.T).toarray().astype(np.float32))
 
     def flops(self, query: Queries) -> int:

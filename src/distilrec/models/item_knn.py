@@ -15,7 +15,7 @@ from distilrec.models.base import ClosedForm, ModelConfig
 from distilrec.models.ease import history_matrix, weighted_matrix
 from distilrec.scoring import Queries
 
-__all__ = ["ItemKNN", "ItemKNNConfig"]
+__all__ = ["ItemKNN", "ItemKNNConfig", "neighbour_matrix"]
 
 BLOCK_VALUES = 2**23  # similarities at once: 64 MB
 
@@ -31,6 +31,19 @@ class ItemKNNConfig(ModelConfig):
     neighbours: int = Field(default=100, ge=1)
     shrink: float = Field(default=10.0, ge=0)
     recency_half_life: float | None = Field(default=None, gt=0)
+
+
+def neighbour_matrix(neighbours: Tensor, similarities: Tensor) -> scipy.sparse.csr_array[np.float32, tuple[int, int]]:
+    """(N, N) sparse float32: in row i the similarities (N, K) of item i's neighbours (N, K), in their columns.
+
+    >>> neighbour_matrix(torch.tensor([[1], [0]]), torch.tensor([[0.5], [0.25]])).toarray()
+    array([[0.  , 0.5 ],
+           [0.25, 0.  ]], dtype=float32)
+    """
+    n_items, kept = neighbours.shape
+    ends = np.arange(0, n_items * kept + 1, kept)
+    table = (similarities.numpy().ravel(), neighbours.numpy().ravel(), ends)
+    return scipy.sparse.csr_array(table, shape=(n_items, n_items))
 
 
 class ItemKNN(ClosedForm):
@@ -70,11 +83,7 @@ class ItemKNN(ClosedForm):
     def score(self, queries: Queries) -> Tensor:
         """(B, N) float32."""
         x = history_matrix(queries.histories, self.n_items, self.config.recency_half_life)
-        kept = self.neighbours.shape[1]
-        ends = np.arange(0, self.n_items * kept + 1, kept)
-        table = (self.similarities.numpy().ravel(), self.neighbours.numpy().ravel(), ends)
-        neighbours = scipy.sparse.csr_array(table, shape=(self.n_items, self.n_items))
-        return torch.from_numpy((x @ neighbours).toarray().astype(np.float32))
+        return torch.from_numpy((x @ neighbour_matrix(self.neighbours, self.similarities)).toarray().astype(np.float32))
 
     def flops(self, query: Queries) -> int:
         """2 for each neighbour that is kept of each item of the history: its cosine, weighed and added."""

@@ -113,15 +113,24 @@ class ItemTower(nn.Module):
         return self._gated(torch.stack(sources, dim=1), known)
 
     def encode(self, features: Mapping[str, NDArray[np.floating]], n_items: int) -> Tensor:
-        """(n, D): vectors of new items, from vectors (n, D_m) of some of the modalities; NaN rows aren't known."""
+        """(n, D): vectors of new items, from vectors (n, D_m) of some of the modalities; NaN rows aren't known.
+
+        Raises ModelError on a modality that isn't read, and on vectors of another shape.
+        """
+        for name, given in features.items():
+            expected = (n_items, (self.config.widths or {}).get(name))
+            if np.shape(given) != expected:
+                raise ModelError(
+                    f"new items: expected vectors of {', '.join(self.parts)}, {name!r} with shape {expected}, given "
+                    f"{np.shape(given)}; give what the encoder of that modality makes"
+                )
         sources, known = [], []
         for name, part in self.parts.items():
             assert isinstance(part, _Part)
-            given = torch.from_numpy(np.asarray(features[name], np.float32)) if name in features else None
-            there = torch.zeros(n_items, dtype=torch.bool) if given is None else given.isfinite().all(1)
-            filled = torch.zeros(n_items, part.components.mean.numel()) if given is None else given.nan_to_num(0.0)
-            sources.append(part(part.components(filled)))
-            known.append(there)
+            missing = np.full((n_items, part.components.mean.numel()), np.nan)
+            vectors = torch.from_numpy(np.asarray(features.get(name, missing), np.float32))
+            sources.append(part(part.components(vectors.nan_to_num(0.0))))
+            known.append(vectors.isfinite().all(1))
         if self.config.ids:
             sources.append(torch.zeros(n_items, self.width))
             known.append(torch.zeros(n_items, dtype=torch.bool))

@@ -79,7 +79,8 @@ class TuneContentKNN(Task):
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Try a grid, by the NDCG@10 of cold items among themselves where items were held out, and save the best."""
         split, catalogue = context.prepared.split, context.catalogue(self.content)
-        queries, targets = split.queries("validation")
+        wanted = np.ones(split.log.n_items, np.bool_) if split.cold_items is None else split.cold_items
+        _, queries, targets = split.queries_for("validation", wanted)
         some = np.sort(generator(0, "content-kNN").permutation(len(queries))[:MOST_QUERIES])
         queries, targets = queries[some], targets[some]
         names = [name for name, _ in self.content]
@@ -93,7 +94,7 @@ class TuneContentKNN(Task):
             model = build(config, split.log.n_users, split.log.n_items, seed=0, catalogue=catalogue)
             assert isinstance(model, ContentKNN)
             model.fit(split.train)
-            among = model if split.cold_items is None else Restricted(model, np.flatnonzero(split.cold_items))
+            among = Restricted(model, np.flatnonzero(wanted))
             quality = float(evaluate(among, queries, targets)["ndcg@10"].mean())
             if quality > best:
                 best, chosen = quality, model

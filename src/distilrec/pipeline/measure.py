@@ -15,7 +15,7 @@ from distilrec.evaluation.likes import like_metrics
 from distilrec.metrics import fit_platt
 from distilrec.models import Model
 from distilrec.ranking import Restricted, evaluate, rank, score_pairs
-from distilrec.scoring import Queries, Ragged, Recommender
+from distilrec.scoring import Queries, Recommender
 
 __all__ = ["LIST_LENGTH", "Test", "load_test", "save_test", "test_model"]
 
@@ -75,17 +75,13 @@ def cold_item_metrics(model: Recommender, split: Split, part: Part, metric: str)
     """
     if split.cold_items is None:
         return {}
-    queries, targets = split.queries(part)
-    found = {}
+    n_queries, found = len(split.queries(part)[0]), {}
     for name, these in (("cold", split.cold_items), ("warm", ~split.cold_items)):
-        rows, items = targets.flat()
-        kept = these[items]
-        sought = Ragged.from_lengths(np.bincount(rows[kept], minlength=len(targets)), items[kept])
-        asked = np.flatnonzero(sought.lengths > 0)
+        asked, queries, sought = split.queries_for(part, these)
         among = Restricted(model, np.flatnonzero(these))
         for place, ranked in (("", among), (" in one list", model)):
-            values = np.full(len(queries), np.nan)
-            values[asked] = evaluate(ranked, queries[asked], sought[asked], [metric])[metric]
+            values = np.full(n_queries, np.nan)
+            values[asked] = evaluate(ranked, queries, sought, [metric])[metric]
             found[f"{metric} of {name} items{place}"] = values
     return found
 
