@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 from distilrec import errors
 
 if TYPE_CHECKING:
-    from distilrec.api import fit, from_pretrained, run
+    from distilrec.api import fit, from_pretrained, run, run_across
     from distilrec.bundle import Bundle
     from distilrec.recipe import Recipe, read_recipe
     from distilrec.report import Report
 
-__all__ = ["Bundle", "Recipe", "Report", "__version__", "errors", "fit", "from_pretrained", "read_recipe", "run"]
+__all__ = [
+    "Bundle",
+    "Recipe",
+    "Report",
+    "__version__",
+    "errors",
+    "fit",
+    "from_pretrained",
+    "read_recipe",
+    "run",
+    "run_across",
+]
 
 __version__ = "0.1.0"
 
@@ -29,6 +40,7 @@ _PLACES = {
     "from_pretrained": "api",
     "read_recipe": "recipe",
     "run": "api",
+    "run_across": "api",
 }
 
 

@@ -9,12 +9,13 @@ from distilrec.bundle import Bundle
 from distilrec.data import Columns, guess, load
 from distilrec.data.files import open_frame
 from distilrec.pipeline import run as run_recipe
+from distilrec.pipeline import run_across as run_recipe_across
 from distilrec.pipeline.runner import end_if_imported
 from distilrec.pipeline.stages import Store
 from distilrec.recipe import Recipe, read_recipe, recipe_for
-from distilrec.report import Report
+from distilrec.report import Across, Report
 
-__all__ = ["fit", "from_pretrained", "run"]
+__all__ = ["fit", "from_pretrained", "run", "run_across"]
 
 
 class _Quiet:
@@ -43,6 +44,12 @@ def run(
     if since is not None:
         content = content.model_copy(update={"since": str(Path(since).resolve())})
     return run_recipe(content, Path(out), jobs=jobs, progress=_Quiet())
+
+
+def run_across(recipe: Recipe | str | Path, out: str | Path, *, jobs: int | None = None) -> Across:
+    """Run a recipe of several domains into the folder `out`, each domain in out/DOMAIN; else as `run`."""
+    content = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    return run_recipe_across(content, Path(out), jobs=jobs, progress=_Quiet())
 
 
 def fit(data: Any, out: str | Path, *, columns: Columns | None = None, jobs: int | None = None) -> Bundle:

@@ -184,3 +184,16 @@ def test_windows_of_like_length_share_a_batch():
     for batch in epoch(SequenceBatches(log, 50, 16)):
         places, padded = places + len(batch.places), padded + batch.histories.size
     assert places > 0.8 * padded
+
+
+def test_users_who_are_known_are_asked_for_without_a_history():
+    train = Interactions(Ragged.from_rows([[0, 1], [], [], [2]]), n_items=3)
+    known = np.array([False, False, True, False])
+    queries, ids = final_queries(train, known)
+    assert queries.users.tolist() == [0, 2, 3]
+    assert queries.histories.lengths.tolist() == [2, 0, 1]
+    assert ids.tolist() == [3, 5, 6]
+    (batch,) = UserBatches(train, 8, known=known).epoch(np.random.default_rng(0))
+    assert sorted(batch.users.tolist()) == [0, 2, 3]
+    assert sorted(batch.query_ids.tolist()) == [3, 5, 6]
+    assert Counter(batch.users[batch.rows].tolist()) == {0: 2, 3: 1}

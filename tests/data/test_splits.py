@@ -191,6 +191,19 @@ def test_random_negatives_are_seeded_and_unlike_the_positives():
     assert not np.array_equal(made.part, split(log, config).part)
 
 
+def test_a_column_without_validation_has_it_drawn_from_train():
+    log, column = log_of([list(range(10)) for _ in range(10)]), np.tile([0, 0, 0, 0, 2], 20).astype(np.uint8)
+    cut = split(log, ColumnSplit(validation=0.25), column)
+    assert np.bincount(cut.part, minlength=4).tolist() == [60, 20, 20, 0]
+    assert (cut.part[column == 2] == 2).all()
+    other = split(log, ColumnSplit(validation=0.25, seed=1), column)
+    assert (other.part != cut.part).any()
+    dislikes = split_negatives(cut, log, ColumnSplit(validation=0.25), column)
+    assert np.bincount(dislikes.part, minlength=4).tolist() == [60, 20, 20, 0]
+    with pytest.raises(DataError, match="the part column has some"):
+        split(log_of([[0, 1]]), ColumnSplit(validation=0.5), np.array([0, 1], np.uint8))
+
+
 def test_negatives_of_a_column_split_follow_their_own_column():
     positives = split(log_of([[0]]), ColumnSplit(), np.array([0], dtype=np.uint8))
     made = split_negatives(positives, log_of([[1, 2]]), ColumnSplit(), np.array([2, 0], dtype=np.uint8))

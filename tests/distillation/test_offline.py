@@ -10,9 +10,9 @@ from distilrec.data import Interactions, Split, final_queries, prefix_queries
 from distilrec.distillation import DistillationConfig, ShuffledLabels, distil, offline
 from distilrec.errors import SoftLabelError
 from distilrec.losses import knowledge, sampled_soft_label_kl, soft_label_kl_with_tail, tail_log_sum_exp
-from distilrec.models import MatrixFactorizationConfig, Supervision, build, fit
+from distilrec.models import LightGCNConfig, MatrixFactorizationConfig, Supervision, build, fit
 from distilrec.ranking import evaluate
-from distilrec.scoring import Ragged
+from distilrec.scoring import Queries, Ragged
 from distilrec.soft_labels import RecordConfig, record
 from distilrec.training import TrainingConfig
 
@@ -247,6 +247,31 @@ def test_soft_labels_of_some_queries_are_enough(data, student, labels):
                 config = DistillationConfig(alpha=0.5, knowledge_weight=1.0, tail=tail)
                 (epoch,) = distil(student(), data, few, config, Supervision(), training, seed=0)
             assert math.isfinite(epoch.losses["loss"])
+
+
+@pytest.mark.parametrize("model", ["matrix_factorization", "lightgcn"])
+def test_a_user_without_a_history_learns_from_soft_labels(data, labels, model):
+    """User 0 took nothing here, but the teacher knows the cluster; user 1 took nothing, and nobody knows anything."""
+    part = data.part.copy()
+    owners, positions = data.log.flat()
+    part[positions[owners < 2]] = 3
+    emptied = Split(data.log, part)
+    queries, ids = final_queries(data.train)
+    store = labels(queries=(queries[np.arange(16) != 1], ids[np.arange(16) != 1]))
+    config = MatrixFactorizationConfig if model == "matrix_factorization" else LightGCNConfig
+    student = build(config(embedding_size=8), data.train.n_users, data.train.n_items, seed=0)
+    training = TrainingConfig(epochs=60, patience=60, batch_size=4, learning_rate=0.05)
+    distil(student, emptied, store, DistillationConfig(alpha=1.0), Supervision(), training, seed=0)
+    asked = Queries(np.array([0, 1], np.int32), Ragged.from_rows([[], []]))
+    best = student.score(asked).topk(5).indices.numpy() % 4
+    own = int(data.train.histories[:1].flat()[1][0]) % 4
+    assert (best[0] == own).all()
+    torch.testing.assert_close(student.hidden(asked)[1], student.hidden(_of_others(data)).mean(0))
+
+
+def _of_others(data):
+    users = np.delete(np.arange(data.train.n_users, dtype=np.int32), 1)
+    return Queries(users, Ragged.from_rows([[] for _ in users]))
 
 
 class Worked:

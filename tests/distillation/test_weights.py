@@ -31,3 +31,8 @@ def test_a_user_weighs_as_the_interactions_on_average(log):
 def test_without_weights_all_weigh_one():
     log = Interactions(ROWS, n_items=9)
     assert query_weights(log, prefix_queries(log, length=2)[1]).tolist() == [1] * 5
+
+
+def test_a_user_without_interactions_weighs_one():
+    log = Interactions(Ragged.from_rows([[4, 1], []]), n_items=5, weights=np.array([1, 5], np.float32))
+    assert query_weights(log, np.array([2, 3])).tolist() == [3.0, 1.0]

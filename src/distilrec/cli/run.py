@@ -50,13 +50,14 @@ def run_command(
     Stages that are done are kept; a changed setting re-runs only what depends on it. With --keep, --max-bytes or
     --max-ms, students of several widths and precisions are tried on validation, and the smallest that satisfies all
     is run. With --since, only what is new since that run is recorded, its students are trained on, and drift is
-    reported; the recipe's data are today's whole log.
+    reported; the recipe's data are today's whole log. Where data.columns names a domain, one teacher is trained over
+    all domains, and each is a run of its own in OUT/DOMAIN.
 
     Examples: distilrec run recipes/quickstart.yaml --out runs/quickstart;
     distilrec run recipe.yaml --out runs/tuesday --since runs/monday
     """
     require("torch", "train", "distilrec run")
-    from distilrec.pipeline import Limits, find_smallest, run
+    from distilrec.pipeline import Limits, explain_across, find_smallest, run, run_across
     from distilrec.pipeline import explain as explained
     from distilrec.recipe import read_recipe
 
@@ -70,7 +71,14 @@ def run_command(
             raise RecipeError("--since trains the earlier run's student on, so it can't go with --keep or other limits")
         content = content.model_copy(update={"since": str(since.resolve())})
     if explain:
-        _show_plan(explained(content, out), as_json)
+        _show_plan((explain_across if content.crosses_domains else explained)(content, out), as_json)
+        return
+    if content.crosses_domains:
+        if limited or content.since is not None:
+            raise RecipeError("--keep, other limits and --since are for one domain: give them the recipe in OUT/DOMAIN")
+        with Display() as display:
+            found = run_across(content, out, jobs=jobs, progress=display)
+        _show_across(found, out, as_json)
         return
     with Display() as display:
         if limited:
@@ -143,9 +151,12 @@ def evaluate(recipe: RecipePath, out: Out, jobs: Jobs = None, as_json: Json = Fa
 def report(run_folder: Annotated[Path, typer.Argument(help="A finished run.")], as_json: Json = False) -> None:
     """Write a finished run's report.json and report.html again."""
     require("torch", "train", "distilrec report")
-    from distilrec.pipeline import report_again
+    from distilrec.pipeline import across_again, report_again
 
-    _show_report(report_again(run_folder), run_folder, as_json)
+    if (run_folder / "domains.json").is_file():
+        _show_across(across_again(run_folder), run_folder, as_json)
+    else:
+        _show_report(report_again(run_folder), run_folder, as_json)
 
 
 @app.command()
@@ -215,6 +226,17 @@ def _show_plan(plan: list[tuple[str, str]], as_json: bool) -> None:
         print(json.dumps([{"stage": stage, "plan": why} for stage, why in plan]))  # noqa: T201
     else:
         show_table("Stages", ["stage", "plan"], plan)
+
+
+def _show_across(found: Any, out: Path, as_json: bool) -> None:
+    if as_json:
+        print(found.to_json(), end="")  # noqa: T201
+        return
+    for domain in found.domains:
+        rows = [[arm.name, f"{arm.quality.mean:.4f}", f"{arm.parameters:,}", f"{arm.bytes:,}"] for arm in domain.arms]
+        show_table(f"{domain.name}: {found.metric} on test", ["arm", found.metric, "parameters", "bytes"], rows)
+    said = {domain.name: domain.sentence.partition(": ")[2] for domain in found.domains}
+    show({**said, "report": str(out / "report.html")}, False)
 
 
 def _show_report(report: Any, out: Path, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
 from distilrec.data.content import Contents, Modality, ModalityKind, contents_of
 from distilrec.data.describe import Description, describe
+from distilrec.data.domains import Domains, Places, taken_elsewhere
 from distilrec.data.features import Features, FeatureWriter
 from distilrec.data.guess import Guess, guess, guess_items
 from distilrec.data.interactions import Dataset, Ids, Interactions
@@ -49,6 +50,7 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "Description",
+    "Domains",
     "FeatureWriter",
     "Features",
     "Finding",
@@ -63,6 +65,7 @@ __all__ = [
     "ModalityKind",
     "PairBatches",
     "Part",
+    "Places",
     "Preparation",
     "Prepared",
     "RandomSplit",
@@ -88,5 +91,6 @@ __all__ = [
     "seen_at",
     "split",
     "split_negatives",
+    "taken_elsewhere",
     "zipf",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from distilrec.data.domains import Domains, tell_apart
 from distilrec.data.interactions import Dataset, Ids, Interactions
 from distilrec.errors import DataError
 from distilrec.scoring import Ragged
@@ -59,6 +60,7 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str, since: Snaps
     column and without a threshold every row counts as liked. Repeats are settled before liked and disliked
     part, so that a pair is on one side only (unless all are kept). k-cores are counted on what is liked. The
     caller shouldn't keep the frame: its columns are let go while the arrays are made.
+    Of several domains, items that share an id are told apart.
     since: its users and items keep their places, those without interactions too; new ones come after them.
     Raises DataError when nothing is left, or when a threshold has no ratings to judge.
     """
@@ -66,6 +68,9 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str, since: Snaps
     columns = frame.to_dict()
     del frame  # so that each column is let go as soon as its array is made
     liked = _liked(columns, preparation, name, notes)
+    domains: Domains | None = None
+    if "domain" in columns:
+        columns["item"], domains = tell_apart(columns["item"], columns.pop("domain"), name)
     user_ids, users = encode(columns.pop("user"))
     item_ids, items = encode(columns.pop("item"))
     if since is not None:
@@ -82,9 +87,12 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str, since: Snaps
         log.take(keep)
     if not log.liked.any():
         raise DataError(f"{name}: nothing liked is left to learn from; lower like_threshold or the minimum counts")
+    if domains is not None:
+        domains = domains.take(np.bincount(log.items, minlength=len(item_ids)) > 0)
     log.users, user_ids = _compact(log.users, user_ids, 0 if since is None else len(since.user_ids))
     log.items, item_ids = _compact(log.items, item_ids, 0 if since is None else len(since.item_ids))
-    return _built(log, Ids(user_ids), Ids(item_ids), name, tuple(notes))
+    built = _built(log, Ids(user_ids), Ids(item_ids), name, tuple(notes))
+    return built if domains is None else replace(built, dataset=replace(built.dataset, domains=domains))
 
 
 def encode(external: pl.Series) -> tuple[pl.Series, Places]:

@@ -34,6 +34,7 @@ class Columns(_Names):
     time: integers in any unit, dates, or datetimes (kept as microseconds); None means the order of the rows.
     rating: what the user gave. label: 1 liked, 0 disliked. weight: how often the interaction counts, at least 0.
     part: train, validation (or valid, val, dev) or test; for the split of kind `column`.
+    domain: which of several catalogues the item belongs to, such as books or films.
 
     >>> Columns(user="userId", item="movieId", rating="rating").named()
     {'user': 'userId', 'item': 'movieId', 'rating': 'rating'}
@@ -46,6 +47,7 @@ class Columns(_Names):
     weight: str | None = None
     label: str | None = None
     part: str | None = None
+    domain: str | None = None
 
 
 class ItemColumns(_Names):

@@ -27,7 +27,8 @@ class Preparation(BaseModel):
     Held-out items that the user took before would be masked and could never be found, hence the default.
     min_user_interactions, min_item_interactions: drop users and items with fewer liked rows, until none is
     left.
-    split: how to cut the log in train, validation and test.
+    split: how to cut the log in train, validation and test; of several domains, each by itself.
+    domain: take only this one of the domains that columns.domain tells apart; what is said above is done before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class Preparation(BaseModel):
     min_user_interactions: int = Field(default=1, ge=1)
     min_item_interactions: int = Field(default=1, ge=1)
     split: SplitConfig = LeaveLastOut()
+    domain: str | None = None
 
 
 class ItemsConfig(BaseModel):

@@ -16,6 +16,7 @@ from distilrec.scoring import Ragged
 
 if TYPE_CHECKING:
     from distilrec.data.content import Contents
+    from distilrec.data.domains import Domains
 
 __all__ = ["Dataset", "Ids", "Interactions"]
 
@@ -110,12 +111,16 @@ class Interactions:
         stops = starts + lengths
         if np.array_equal(kept[ends[some] - 1] + 1, stops[some]):
             return replace(self, histories=Ragged(starts, stops, self.histories.values))
+        return self.at(kept, lengths)
+
+    def at(self, positions: NDArray[np.int64], lengths: NDArray[np.int64]) -> Interactions:
+        """A copy of the interactions at some positions, one user's after the other's, so many of each: (U,)."""
         return Interactions(
-            Ragged.from_lengths(lengths, self.histories.values[kept]),
+            Ragged.from_lengths(lengths, self.histories.values[positions]),
             self.n_items,
-            None if self.times is None else self.times[kept],
-            None if self.ratings is None else self.ratings[kept],
-            None if self.weights is None else self.weights[kept],
+            None if self.times is None else self.times[positions],
+            None if self.ratings is None else self.ratings[positions],
+            None if self.weights is None else self.weights[positions],
         )
 
 
@@ -127,7 +132,8 @@ class Dataset:
     threshold, or label 0), by the same users and items, or None.
     items: one row per item index in order, with at least the column `item`; `title` where known. None if
     nothing is known of the items. contents: by modality, what can be encoded of them.
-    notes: what loading did, in sentences for the report.
+    notes: what loading did, in sentences for the report. domains: which items belong together, where the log holds
+    several domains.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Dataset:
     items: pl.DataFrame | None = None
     contents: Mapping[str, Contents] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+    domains: Domains | None = None
 
     @cached_property
     def fingerprint(self) -> str:

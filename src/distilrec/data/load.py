@@ -13,6 +13,7 @@ from distilrec.data.build import Built, build
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
 from distilrec.data.content import Modality, contents_of
+from distilrec.data.domains import Places, only, split_each
 from distilrec.data.files import Table, open_frame, open_table
 from distilrec.data.guess import guess_columns, guess_item_columns
 from distilrec.data.interactions import Dataset
@@ -21,6 +22,7 @@ from distilrec.data.named import find_file, locate
 from distilrec.data.snapshot import Snapshot
 from distilrec.data.splits import UNUSED, Split, split, split_negatives
 from distilrec.data.typed import read_log
+from distilrec.errors import DataError
 
 __all__ = ["Prepared", "from_dataframe", "load"]
 
@@ -30,13 +32,16 @@ class Prepared:
     """A dataset, its split, and the split of its negatives where it has any.
 
     earlier: (M,) uint8 parallel to the log's values, the part of each interaction in the run that these data go on
-    from, 3 where it is new; None where they go on from none.
+    from, 3 where it is new; None where they go on from none. whole, places: the data of all domains, and where this
+    one's users and items are there; None where this isn't one domain of several.
     """
 
     dataset: Dataset
     split: Split
     negatives_split: Split | None = None
     earlier: NDArray[np.uint8] | None = None
+    whole: Prepared | None = None
+    places: Places | None = None
 
 
 def load(config: DataConfig, since: Snapshot | None = None, given: Mapping[str, str] | None = None) -> Prepared:
@@ -110,11 +115,18 @@ def _prepared(
     if items is not None:
         dataset = _with_items(dataset, items)
     prepared = _cut(dataset, built, preparation)
+    if preparation.domain is not None:
+        prepared = only(prepared, preparation.domain, preparation.split)
     return prepared if since is None else _go_on(prepared, since)
 
 
 def _with_items(dataset: Dataset, about: _About) -> Dataset:
     columns = about.columns or guess_item_columns(about.table)
+    if dataset.domains is not None and not dataset.domains.own_ids.equals(dataset.item_ids.values):
+        raise DataError(
+            f"{dataset.name}: items of two domains share an id, so {about.table.name} can't say which it means; give "
+            "each item an id of its own in both"
+        )
     vectors = [name for modality in about.content.values() if modality.kind == "vectors" for name in modality.columns]
     items, notes = align_items(read_items(about.table, columns, vectors), dataset.item_ids)
     contents = {
@@ -125,6 +137,8 @@ def _with_items(dataset: Dataset, about: _About) -> Dataset:
 
 
 def _cut(dataset: Dataset, built: Built, preparation: Preparation) -> Prepared:
+    if dataset.domains is not None:
+        return Prepared(dataset, *split_each(dataset, dataset.domains, preparation.split, built))
     positives = split(dataset.interactions, preparation.split, built.part)
     if dataset.negatives is None:
         return Prepared(dataset, positives)

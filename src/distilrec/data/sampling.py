@@ -63,14 +63,16 @@ class Batches(Protocol):
         ...
 
 
-def final_queries(train: Interactions) -> tuple[Queries, Array]:
+def final_queries(train: Interactions, known: NDArray[np.bool_] | None = None) -> tuple[Queries, Array]:
     """One query per user with a training history, at its end, and its query numbers.
+
+    known: (U,) bool, users to ask for even if they have none.
 
     >>> queries, ids = final_queries(Interactions(Ragged.from_rows([[1, 0], [], [2]]), n_items=3))
     >>> queries.users, ids
     (array([0, 2], dtype=int32), array([3, 5]))
     """
-    users = np.flatnonzero(train.histories.lengths > 0)
+    users = np.flatnonzero((train.histories.lengths > 0) | (False if known is None else known))
     return Queries(users.astype(np.int32), train.histories[users]), len(train.histories.values) + users
 
 
@@ -144,17 +146,19 @@ def _disliked(disliked: Interactions | None, users: Array) -> tuple[Array, Array
 class UserBatches:
     """A user is a query, and all that the user took is to be found; for models with user vectors.
 
-    batch_size: users per batch. recency_half_life: in interactions of the same user; None weighs all alike.
+    batch_size: users per batch. recency_half_life: in interactions of the same user; None weighs all alike. known:
+    (U,) bool, users to ask for even if they have no history.
     """
 
     train: Interactions
     batch_size: int
     recency_half_life: float | None = None
     disliked: Interactions | None = None
+    known: NDArray[np.bool_] | None = None
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """All users with a history once, in random order."""
-        users = rng.permutation(np.flatnonzero(self.train.histories.lengths > 0))
+        """All users with a history, and those who are known, once, in random order."""
+        users = rng.permutation(final_queries(self.train, self.known)[0].users.astype(np.int64))
         for begin in range(0, len(users), self.batch_size):
             yield self._batch(users[begin : begin + self.batch_size])
 

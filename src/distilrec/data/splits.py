@@ -110,9 +110,14 @@ class RandomSplit(_Kind):
 
 
 class ColumnSplit(_Kind):
-    """The user's own split: the column that `Columns.part` names."""
+    """The user's own split: the column that `Columns.part` names.
+
+    validation: the share of train that becomes validation, by lot, for columns that hold none.
+    """
 
     kind: Literal["column"] = "column"
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = 0
 
 
 class ColdItems(_Kind):
@@ -262,7 +267,7 @@ def split(log: Interactions, config: SplitConfig, part_column: Parts | None = No
         case RandomSplit():
             part = _by_lot(log, config.ratios, generator(config.seed, "split"))
         case ColumnSplit():
-            part = _by_column(log, part_column)
+            part = _by_column(log, config, part_column, "split")
         case ColdItems():
             return _cold_items(log, config)
         case ColdUsers():
@@ -291,7 +296,7 @@ def split_negatives(
         case RandomSplit():
             part = _by_lot(negatives, config.ratios, generator(config.seed, "negatives"))
         case ColumnSplit():
-            part = _by_column(negatives, part_column)
+            part = _by_column(negatives, config, part_column, "negatives")
         case ColdItems() | ColdUsers():
             raise DataError(
                 f"split: kind '{config.kind}' can't hold out dislikes; leave them out with use_negatives: false"
@@ -445,7 +450,7 @@ def _by_lot(log: Interactions, shares: tuple[float, ...], rng: np.random.Generat
     return part
 
 
-def _by_column(log: Interactions, part_column: Parts | None) -> Parts:
+def _by_column(log: Interactions, config: ColumnSplit, part_column: Parts | None, lots: str) -> Parts:
     if part_column is None:
         raise DataError("split: kind 'column' needs a column with train, validation and test; name it in columns.part")
     if part_column.shape != log.histories.values.shape:
@@ -457,6 +462,12 @@ def _by_column(log: Interactions, part_column: Parts | None) -> Parts:
     part = _unused(log)
     positions = log.flat()[1]
     part[positions] = part_column[positions]
+    if config.validation:
+        if (part == VALIDATION).any():
+            raise DataError("split: validation is to be drawn from train, but the part column has some; leave it out")
+        train = positions[part[positions] == TRAIN]
+        drawn = generator(config.seed, lots).permutation(len(train))[: round(config.validation * len(train))]
+        part[train[drawn]] = VALIDATION
     return part
 
 

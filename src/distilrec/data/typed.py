@@ -43,6 +43,7 @@ _LONGEST_ID = 1000  # bytes; more is a broken file, not an id
 _LATEST = 9.2e12  # seconds whose microseconds fit in int64
 _EXACT = 2.0**53  # float64 holds every integer below it
 _INTEGER = r"^(0|-?[1-9]\d{0,17})$"  # as Python would print it, so that no id changes on its way in
+_DOMAIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 
 _EXPECTED = {
@@ -53,6 +54,7 @@ _EXPECTED = {
     "weight": "a finite number of at least 0",
     "label": "0 or 1",
     "part": "train, validation or test",
+    "domain": "a name of letters, digits, - and _, since folders are named after it",
 }
 
 
@@ -82,7 +84,7 @@ def read_log(table: Table, columns: Columns) -> pl.DataFrame:
     """The mapped columns of a table, named by their meanings, without a null.
 
     user, item: Int64 or String. time: Int64. rating, weight: Float32. label: Boolean. part: UInt8, as
-    PART_CODES.
+    PART_CODES. domain: String.
 
     Ids from text files are integers where all of them are written as Python would print an integer, and
     strings as they stand otherwise ("007" stays "007"). Lines of a text file whose mapped columns are all
@@ -198,6 +200,9 @@ def _value(column: _Column) -> pl.Expr:
         case "label":
             written = column.raw.cast(pl.String, strict=False).str.to_lowercase()
             return pl.when(written.is_in(_YES)).then(True).when(written.is_in(_NO)).then(False)
+        case "domain":
+            written = column.raw.cast(pl.String, strict=False)
+            return pl.when(written.str.contains(_DOMAIN)).then(written)
         case _:
             written = column.raw.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
             return written.replace_strict(PART_CODES, default=None, return_dtype=pl.UInt8)

@@ -108,7 +108,8 @@ def distil(
         for store in (labels, *(store for recordings in (members or {}).values() for store in recordings)):
             _check_store(student, ids, store)
     objective = _Objective(student, split.train, labels, config, supervision, modules, members)
-    batches = student.batches(split.train, supervision, training.batch_size, disliked)
+    known = _known_without_history(split.train, labels)
+    batches = student.batches(split.train, supervision, training.batch_size, disliked, known)
     return train(
         modules,
         batches=batches.epoch,
@@ -138,6 +139,14 @@ def _query_ids(student: DotProductModel, train: Interactions) -> NDArray[np.int6
     if isinstance(student, SequenceModel):
         return prefix_queries(train, student.history_length)[1]
     return final_queries(train)[1]
+
+
+def _known_without_history(train: Interactions, labels: SoftLabels) -> NDArray[np.bool_] | None:
+    """(U,) bool: users of whom the labels tell although they have no training history; None where there are none."""
+    users = np.flatnonzero(train.histories.lengths == 0)
+    known = np.zeros(train.n_users, np.bool_)
+    known[users] = labels.rows(len(train.histories.values) + users) >= 0
+    return known if known.any() else None
 
 
 def _check_store(student: DotProductModel, ids: NDArray[np.int64], labels: SoftLabels) -> None:

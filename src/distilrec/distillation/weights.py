@@ -13,8 +13,8 @@ __all__ = ["query_weights"]
 def query_weights(log: Interactions, query_ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """(P,): the sample weight of each query, by its number: that of the interaction which comes next.
 
-    At the end of a user's history, and of a user who is looked up, it is the mean of the user's interactions. 1
-    throughout where the log has no weights.
+    At the end of a user's history, and of a user who is looked up, it is the mean of the user's interactions, and 1
+    where there are none. 1 throughout where the log has no weights.
 
     >>> from distilrec.scoring import Ragged
     >>> log = Interactions(Ragged.from_rows([[4, 1], [2]]), n_items=5, weights=np.array([1, 5, 2], np.float32))
@@ -28,5 +28,6 @@ def query_weights(log: Interactions, query_ids: NDArray[np.int64]) -> NDArray[np
     at_end = query_ids >= m
     histories = log.histories[query_ids[at_end] - m]
     rows, positions = histories.positions()
-    weights[at_end] = np.bincount(rows, log.weights[positions], minlength=len(histories)) / histories.lengths
+    sums = np.bincount(rows, log.weights[positions], minlength=len(histories))
+    weights[at_end] = np.where(histories.lengths > 0, sums / np.maximum(histories.lengths, 1), 1.0)
     return weights

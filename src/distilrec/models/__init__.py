@@ -5,6 +5,7 @@ from __future__ import annotations
 from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfig, Supervision, VectorConfig
 from distilrec.models.cold_start import fit_offset_, place_by_ridge_
 from distilrec.models.content_knn import ContentKNN, ContentKNNConfig
+from distilrec.models.domain_view import DomainView
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.ensemble import Ensemble
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
@@ -34,6 +35,7 @@ __all__ = [
     "ContentConfig",
     "ContentKNN",
     "ContentKNNConfig",
+    "DomainView",
     "DotProductModel",
     "EASEConfig",
     "Ensemble",

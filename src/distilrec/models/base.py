@@ -113,8 +113,13 @@ class DotProductModel(Model):
         supervision: Supervision,
         batch_size: int,
         disliked: Interactions | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> Batches:
-        """The batches that this model trains on."""
+        """The batches that this model trains on.
+
+        known: (U,) bool, users of whom soft labels tell although they have no history: models that look users up ask
+        for them, too.
+        """
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:

@@ -55,11 +55,12 @@ class LightGCN(DotProductModel):
         supervision: Supervision,
         batch_size: int,
         disliked: Interactions | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> Batches:
         """Whole users, or interactions; also takes the graph from `train`."""
         self._graph = _normalised_graph(train).to(self.first.device)
-        self._strangers = train.histories.lengths == 0
-        return user_batches(train, supervision, batch_size, disliked)
+        self._strangers = (train.histories.lengths == 0) & (True if known is None else ~known)
+        return user_batches(train, supervision, batch_size, disliked, known)
 
     def encode(self, batch: Batch) -> Tensor:
         """(P, D)."""

@@ -30,11 +30,20 @@ class MatrixFactorizationConfig(VectorConfig):
 
 
 def user_batches(
-    train: Interactions, supervision: Supervision, batch_size: int, disliked: Interactions | None
+    train: Interactions,
+    supervision: Supervision,
+    batch_size: int,
+    disliked: Interactions | None,
+    known: NDArray[np.bool_] | None = None,
 ) -> Batches:
-    """Batches for models that look users up: whole users for a softmax, interactions for sampled losses."""
-    kind = UserBatches if supervision.loss == "softmax" else PairBatches
-    return kind(train, batch_size, supervision.recency_half_life, disliked)
+    """Batches for models that look users up: whole users for a softmax, interactions for sampled losses.
+
+    known: as in `DotProductModel.batches`; it needs whole users.
+    """
+    half_life = supervision.recency_half_life
+    if supervision.loss == "softmax" or known is not None:
+        return UserBatches(train, batch_size, half_life, disliked, known)
+    return PairBatches(train, batch_size, half_life, disliked)
 
 
 def answer_strangers_(users: Tensor, strangers: NDArray[np.bool_] | None) -> None:
@@ -77,10 +86,11 @@ class MatrixFactorization(DotProductModel):
         supervision: Supervision,
         batch_size: int,
         disliked: Interactions | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> Batches:
         """Whole users, or interactions; also notes who has none."""
-        self._strangers = train.histories.lengths == 0
-        return user_batches(train, supervision, batch_size, disliked)
+        self._strangers = (train.histories.lengths == 0) & (True if known is None else ~known)
+        return user_batches(train, supervision, batch_size, disliked, known)
 
     def encode(self, batch: Batch) -> Tensor:
         """(P, D)."""

@@ -72,6 +72,7 @@ class SequenceModel(DotProductModel):
         supervision: Supervision,
         batch_size: int,
         disliked: Interactions | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> Batches:
         """Windows of histories."""
         half_life = supervision.recency_half_life

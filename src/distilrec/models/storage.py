@@ -19,9 +19,11 @@ from torch import Tensor
 
 from distilrec.errors import ArtefactError
 from distilrec.models.base import Model, ModelConfig
+from distilrec.models.domain_view import DomainView
 from distilrec.models.ensemble import Ensemble
 from distilrec.models.hybrid import Hybrid
 from distilrec.models.registry import AnyModelConfig, build
+from distilrec.scoring import Ragged
 
 __all__ = ["Precision", "load_model", "quantize_", "rounded", "save_model"]
 
@@ -93,6 +95,9 @@ def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Ensemble | Hybrid):
         kind = type(model).__name__.lower()
         return {"model": kind, "members": [_describe(member) for member in model.list_members()]}
+    if isinstance(model, DomainView):
+        sizes = {"n_users": model.n_users, "n_items": model.n_items, "elsewhere": len(model.elsewhere)}
+        return {"model": "domain_view", "inner": _describe(model.inner), **sizes}
     config: ModelConfig = model.config  # type: ignore[assignment]
     sizes = {"n_users": model.n_users, "n_items": model.n_items}
     return {**sizes, "config": config.model_dump(mode="json")}
@@ -104,6 +109,11 @@ def _make(settings: Mapping[str, Any]) -> Model:
     if settings.get("model") == "hybrid":
         members = [_make(member) for member in settings["members"]]
         return Hybrid(members, np.zeros(members[0].n_items, np.int64))
+    if settings.get("model") == "domain_view":
+        users, items = (np.zeros(int(settings[name]), np.int32) for name in ("n_users", "n_items"))
+        elsewhere = np.zeros(int(settings["elsewhere"]), np.int32)
+        nothing = np.zeros(len(users), np.int64)
+        return DomainView(_make(settings["inner"]), users, items, Ragged(nothing, nothing, elsewhere))
     config: ModelConfig = TypeAdapter(AnyModelConfig).validate_python(settings["config"])
     return build(config, int(settings["n_users"]), int(settings["n_items"]), seed=0)
 

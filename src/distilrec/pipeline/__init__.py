@@ -1,5 +1,6 @@
 """A recipe's run: its stages, each run once, and the report made of them."""
 
+from distilrec.pipeline.across import across_again, explain_across, run_across
 from distilrec.pipeline.bench import bench_methods
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.plan import Plan
@@ -12,13 +13,16 @@ __all__ = [
     "Limits",
     "Plan",
     "Progress",
+    "across_again",
     "bench_methods",
     "choose",
     "explain",
+    "explain_across",
     "find_smallest",
     "forecast_labels",
     "report_again",
     "run",
+    "run_across",
     "run_part",
     "tune",
 ]

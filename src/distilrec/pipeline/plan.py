@@ -148,6 +148,11 @@ class Plan:
         return found
 
     @property
+    def groundwork(self) -> tuple[Task, ...]:
+        """All that students learn from: content, members, teacher, soft labels."""
+        return (*self.encodings.values(), *self.members, self.teacher, *self.recordings)
+
+    @property
     def recordings(self) -> tuple[RecordLabels, ...]:
         """All soft labels but those of controls."""
         return (self.labels, *(task for tasks in self.member_labels.values() for task in tasks))
@@ -435,7 +440,7 @@ class Plan:
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, each after those that it depends on."""
         ordered: dict[str, Task] = {}
-        for task in (*self.encodings.values(), *self.members, self.teacher, *self.recordings):
+        for task in self.groundwork:
             ordered[task.stage.key] = task
         for name in self.recipe.evaluation.controls:
             if name == "self-distilled":

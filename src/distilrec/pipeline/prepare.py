@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from distilrec.data import Prepared
 from distilrec.errors import DataError, RecipeError
+from distilrec.pipeline.domains import DomainPlan
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.refresh import RefreshPlan
@@ -17,8 +19,16 @@ from distilrec.recipe import Recipe
 __all__ = ["check_since", "plan_of"]
 
 
-def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
-    """Load the data and plan the run."""
+def plan_of(recipe: Recipe, out: Path, *, across: bool = False) -> tuple[Context, Plan]:
+    """Load the data and plan the run. across: of a recipe of several domains, for what all have in common.
+
+    Raises RecipeError on such a recipe otherwise.
+    """
+    if recipe.crosses_domains and not across:
+        raise RecipeError(
+            "The recipe is of several domains, and this is for one domain: take the recipe that distilrec run leaves "
+            "in OUT/DOMAIN, or name a domain in data.domain"
+        )
     check_since(recipe)
     since = None if recipe.since is None else Path(recipe.since)
     if since is not None and since.resolve() == out.resolve():
@@ -32,10 +42,26 @@ def plan_of(recipe: Recipe, out: Path) -> tuple[Context, Plan]:
                 "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
             )
     fingerprint = _fingerprint(context.prepared)
-    contents = {name: found.fingerprint for name, found in context.prepared.dataset.contents.items()}
-    if since is None:
-        return context, Plan(recipe, fingerprint, contents)
-    return context, RefreshPlan.of(recipe, fingerprint, contents, Earlier(since))
+    contents = _contents(context.prepared)
+    if since is not None:
+        return context, RefreshPlan.of(recipe, fingerprint, contents, Earlier(since))
+    if recipe.teacher_from is not None:
+        return context, _plan_of_domain(recipe, context.prepared, fingerprint, contents)
+    return context, Plan(recipe, fingerprint, contents)
+
+
+def _plan_of_domain(recipe: Recipe, prepared: Prepared, fingerprint: str, contents: Mapping[str, str]) -> DomainPlan:
+    assert prepared.whole is not None  # the recipe has seen that it is one domain of several
+    assert recipe.teacher_from is not None
+    data = recipe.data.model_copy(update={"domain": None})
+    every = recipe.model_copy(update={"data": data, "teacher_from": None})
+    whole = Plan(every, _fingerprint(prepared.whole), _contents(prepared.whole))
+    return DomainPlan.of(recipe, fingerprint, contents, whole, Path(recipe.teacher_from))
+
+
+def _contents(prepared: Prepared) -> dict[str, str]:
+    """Fingerprints of the items' content, by modality."""
+    return {name: found.fingerprint for name, found in prepared.dataset.contents.items()}
 
 
 def check_since(recipe: Recipe) -> None:

@@ -65,7 +65,7 @@ def run_part(
     """
     if what in (DISTILLED, "test"):
         recipe = choose(recipe, out, jobs=jobs, progress=progress)
-    context, plan = plan_of(recipe, out)
+    context, plan = plan_of(recipe, out, across=what in (CONTENT, TEACHER))
     main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
     wanted: list[Task] = [*plan.encodings.values()]
     if what != CONTENT:
@@ -119,11 +119,7 @@ def forecast_labels(recipe: Recipe, out: Path) -> dict[str, int]:
 def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
     """Each stage's name, and whether it will run, and why; with `method: auto`, as far as the choice."""
     context, plan = plan_of(recipe, out)
-    tasks = (
-        plan.tasks
-        if recipe.method is None
-        else (*plan.encodings.values(), *plan.members, plan.teacher, *plan.recordings)
-    )
+    tasks = plan.tasks if recipe.method is None else plan.groundwork
     stages = [(task.stage.name, context.store.why(task.stage)) for task in tasks]
     return stages if recipe.method is None else [*stages, ("choice of a method", "the stages to come depend on it")]
 

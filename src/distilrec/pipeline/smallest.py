@@ -97,9 +97,8 @@ def find_smallest(recipe: Recipe, out: Path, limits: Limits, *, jobs: int | None
     """
     recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out)
-    teacher = [*plan.members, plan.teacher, *plan.recordings]
     tasks = [(variant, _task(variant, plan)) for variant in _variants(recipe)]
-    run_tasks([*teacher, *(task for _, task in tasks)], context, jobs=jobs, progress=progress)
+    run_tasks([*plan.groundwork, *(task for _, task in tasks)], context, jobs=jobs, progress=progress)
     queries, targets = context.prepared.split.queries("validation")
     best = evaluate(context.model(plan.teacher.stage), queries, targets)["ndcg@10"].mean()
     candidates = [

@@ -17,6 +17,7 @@ from distilrec.errors import ModelError, RecipeError
 from distilrec.models import (
     IALS,
     ClosedForm,
+    DomainView,
     DotProductModel,
     Ensemble,
     Known,
@@ -158,7 +159,7 @@ class RecordLabels(Task):
             folder = context.store.folder(self.teacher)
             model = load_model(folder if self.checkpoint is None else checkpoint_folder(folder, self.checkpoint))
         if self.history_length is None:
-            queries, ids = final_queries(split.train)
+            queries, ids = final_queries(split.train, model.known_elsewhere if isinstance(model, DomainView) else None)
         else:
             queries, ids = prefix_queries(split.train, self.history_length)
         held_out, since = split.held_out, None

@@ -46,7 +46,7 @@ def tune(
     """
     with Store(out).alone():
         context, plan = plan_of(recipe, out)
-        run_tasks([*plan.members, plan.teacher, *plan.recordings], context, jobs=jobs, progress=progress)
+        run_tasks(plan.groundwork, context, jobs=jobs, progress=progress)
         studies = {arm: _study(out, arm, plan, recipe.seed) for arm in (ALONE, DISTILLED, *recipe.compared)}
         done = {arm: _finished(study) for arm, study in studies.items()}
         wanted = {arm: (alone or trials) if arm == ALONE else trials for arm in studies}

@@ -75,7 +75,8 @@ def _with_each_path(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
         data = data.model_copy(update={"source": change(data.source)})
     if items is not None:
         data = data.model_copy(update={"items": items.model_copy(update={"path": change(items.path)})})
-    return recipe.model_copy(update={"data": data})
+    home = None if recipe.teacher_from is None else change(recipe.teacher_from)
+    return recipe.model_copy(update={"data": data, "teacher_from": home})
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -30,6 +30,7 @@ from distilrec.recipe.parts import (
 __all__ = ["Recipe"]
 
 _DEFAULTS: dict[str, EncoderConfig] = {"vectors": VectorsConfig(), "attributes": AttributesConfig()}
+OF_MEMBERS = ("truncated teacher", "ridge regression")  # controls that are made from the teacher's own weights
 _SUCH_AS = {
     "text": "{encoder: text, model: sentence-transformers/all-MiniLM-L6-v2}",
     "image": "{encoder: image, model: microsoft/resnet-50}",
@@ -48,12 +49,15 @@ class Recipe(Part):
     encoders: what makes vectors of each modality in `data.items.content`; those of vectors and attributes need none.
     students: further students by name, each trained alone and distilled with the settings of the recipe's own.
     hybrid: an arm in which the distilled student's scores are combined with those of other models.
+    teacher_from: the folder of a finished run over several domains, whose teacher teaches this one; `distilrec run`
+    writes it into the recipe of each domain.
     since: the folder of a finished run to go on from. Its teacher is taken over as it is, its soft labels and students
     are continued, and drift is reported; `data` is the whole log of today.
     """
 
     name: str = "run"
     since: str | None = None
+    teacher_from: str | None = None
     seed: int = 0
     method: Auto | None = None
     data: DataConfig
@@ -139,6 +143,31 @@ class Recipe(Part):
                 raise ValueError("the control 'ridge regression' needs a teacher of one sasrec or history_encoder")
             if self.data.split.kind != "cold-items":
                 raise ValueError("the control 'ridge regression' is for a split of kind 'cold-items'; leave it out")
+
+    @property
+    def crosses_domains(self) -> bool:
+        """Whether it is of one teacher over several domains, and students for each."""
+        columns = self.data.columns
+        return self.data.domain is None and columns is not None and columns.domain is not None
+
+    @model_validator(mode="after")
+    def _domains_fit(self) -> Self:
+        if self.teacher_from is not None and self.data.domain is None:
+            raise ValueError("teacher_from is for a student of one domain; name it in data.domain")
+        if not self.crosses_domains and self.teacher_from is None:
+            return self
+        record, evaluation = self.record, self.evaluation
+        unfit = {
+            "since": self.since is not None,
+            "record.members": record.members,
+            "record.hidden": record.hidden,
+            "record.kind 'factored'": record.kind == "factored",
+            "evaluation.ablation": evaluation.ablation,
+        }
+        unfit |= {f"the control {name!r}": True for name in evaluation.controls if name in OF_MEMBERS}
+        for name in (name for name, given in unfit.items() if given):
+            raise ValueError(f"{name} isn't for a teacher over several domains; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _students_fit(self) -> Self:

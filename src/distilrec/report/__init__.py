@@ -1,5 +1,6 @@
 """The report of a run: report.json, and report.html, which needs no network."""
 
+from distilrec.report.across import Across, Domain, write_across
 from distilrec.report.html import render, write
 from distilrec.report.leaderboard import leaderboard
 from distilrec.report.leaderboard_picture import leaderboard_picture, leaderboard_title
@@ -7,6 +8,8 @@ from distilrec.report.schema import Report, json_schema
 from distilrec.report.verdict import reservations, verdict
 
 __all__ = [
+    "Across",
+    "Domain",
     "Report",
     "json_schema",
     "leaderboard",
@@ -16,4 +19,5 @@ __all__ = [
     "reservations",
     "verdict",
     "write",
+    "write_across",
 ]

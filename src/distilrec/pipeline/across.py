@@ -1,0 +1,79 @@
+"""One teacher over several domains, and a run for each domain in which it teaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distilrec.data import Prepared
+from distilrec.errors import RecipeError
+from distilrec.pipeline.domains import BY_OWN, OWN
+from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
+from distilrec.pipeline.prepare import plan_of
+from distilrec.pipeline.run import RECIPE, report_again, run
+from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
+from distilrec.pipeline.stages import Store, writing
+from distilrec.pipeline.task import Context, Task
+from distilrec.recipe import Recipe, read_recipe, write_recipe
+from distilrec.report import Across, Domain, Report, write_across
+
+__all__ = ["across_again", "explain_across", "run_across"]
+
+SHOWN = (TEACHER, OWN, ALONE, BY_OWN, DISTILLED)
+
+
+def run_across(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: Progress) -> Across:
+    """Train the teacher in `out`, run each domain in `out`/DOMAIN, and write domains.json and report.html in `out`.
+
+    Each domain's folder is a run like any other, with a report and a bundle; its recipe can be run again, and tuned.
+    What is done already isn't done again.
+    """
+    end_if_imported()
+    with Store(out).alone():
+        context, plan = plan_of(recipe, out, across=True)
+        write_recipe(recipe, out / RECIPE)
+    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    names = _names(context.prepared)
+    reports = {name: run(_of_domain(recipe, name, out), out / name, jobs=jobs, progress=progress) for name in names}
+    return _written(recipe, context, reports, out)
+
+
+def across_again(out: Path) -> Across:
+    """Make the reports of a finished run over several domains again."""
+    recipe = read_recipe(out / RECIPE)
+    context, _ = plan_of(recipe, out, across=True)
+    return _written(recipe, context, {name: report_again(out / name) for name in _names(context.prepared)}, out)
+
+
+def explain_across(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
+    """Each stage's name, and whether it will run, and why, as far as the teacher."""
+    context, plan = plan_of(recipe, out, across=True)
+    stages = [(task.stage.name, context.store.why(task.stage)) for task in _shared(plan)]
+    return [*stages, *((f"domain {name}", "the stages to come depend on it") for name in _names(context.prepared))]
+
+
+def _shared(plan: Plan) -> list[Task]:
+    return [*plan.encodings.values(), *plan.members, plan.teacher]
+
+
+def _names(prepared: Prepared) -> tuple[str, ...]:
+    domains = prepared.dataset.domains
+    if domains is None:
+        raise RecipeError("data.columns.domain names no column of domains")
+    return domains.names
+
+
+def _of_domain(recipe: Recipe, name: str, out: Path) -> Recipe:
+    """The recipe of one domain. `teacher` stays: it says how the teacher of this domain alone is trained."""
+    data = recipe.data.model_copy(update={"domain": name})
+    return recipe.model_copy(
+        update={"name": f"{recipe.name}: {name}", "data": data, "teacher_from": str(out.resolve())}
+    )
+
+
+def _written(recipe: Recipe, context: Context, reports: dict[str, Report], out: Path) -> Across:
+    domains = [Domain.of(name, report, SHOWN, BY_OWN) for name, report in reports.items()]
+    metric, users = recipe.evaluation.metrics[0], context.prepared.split.log.n_users
+    found = Across(name=context.prepared.dataset.name, metric=metric, users=users, domains=domains)
+    with writing(out):
+        write_across(found, out)
+    return found

@@ -1,0 +1,206 @@
+"""Several domains in one log, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from distilrec.data import Columns, ItemColumns, Preparation, Prepared, from_dataframe, load, taken_elsewhere
+from distilrec.data.config import DataConfig
+from distilrec.errors import DataError
+
+COLUMNS = Columns(user="user", item="item", time="time", domain="domain")
+# Item 7 is a book and a film; "c" reads only, and "d" only watches.
+LOG = pl.DataFrame(
+    [
+        ("a", 7, 1, "books"), ("a", 8, 2, "books"), ("a", 7, 3, "films"), ("a", 9, 5, "books"), ("a", 5, 9, "films"),
+        ("b", 8, 1, "books"), ("b", 5, 2, "films"), ("b", 6, 3, "films"), ("b", 7, 4, "films"),
+        ("c", 9, 1, "books"), ("c", 8, 2, "books"), ("c", 7, 3, "books"),
+        ("d", 5, 1, "films"),
+    ],
+    schema=["user", "item", "time", "domain"],
+    orient="row",
+)  # fmt: skip
+
+
+def told(prepared: Prepared) -> dict[str, list[tuple[object, int]]]:
+    """Each user's items, in the log's own ids, and the part of each."""
+    log = prepared.split.log
+    rows: dict[str, list[tuple[object, int]]] = {}
+    for user, position in zip(*log.flat(), strict=True):
+        external = prepared.dataset.item_ids.values[int(log.histories.values[position])]
+        name = prepared.dataset.user_ids.values[int(user)]
+        rows.setdefault(name, []).append((external, int(prepared.split.part[position])))
+    return rows
+
+
+def one(name: str, frame: pl.DataFrame = LOG, **settings: object) -> Prepared:
+    preparation = Preparation.model_validate({"domain": name, **settings})
+    return from_dataframe(frame, COLUMNS, preparation=preparation)
+
+
+class TestAllDomains:
+    def test_items_that_share_an_id_are_told_apart(self):
+        dataset = from_dataframe(LOG, COLUMNS).dataset
+        assert dataset.item_ids.values.to_list() == [
+            "books/7", "books/8", "books/9", "films/5", "films/6", "films/7",
+        ]  # fmt: skip
+        assert dataset.domains is not None
+        assert dataset.domains.names == ("books", "films")
+        assert dataset.domains.of_items.tolist() == [0, 0, 0, 1, 1, 1]
+        assert dataset.domains.own_ids.to_list() == [7, 8, 9, 5, 6, 7]
+
+    def test_ids_that_differ_stay_as_they_are(self):
+        dataset = from_dataframe(LOG.filter(pl.col("item") != 7), COLUMNS).dataset
+        assert dataset.item_ids.values.to_list() == [5, 6, 8, 9]
+        assert dataset.domains is not None
+        assert dataset.domains.of_items.tolist() == [1, 1, 0, 0]
+
+    def test_each_domain_is_split_by_itself(self):
+        """ "a" has three books, of which the last two are held out, and two films, of which none is."""
+        rows = told(from_dataframe(LOG, COLUMNS))
+        assert rows["a"] == [("books/7", 0), ("books/8", 1), ("films/7", 0), ("books/9", 2), ("films/5", 0)]
+        assert rows["b"] == [("books/8", 0), ("films/5", 0), ("films/6", 1), ("films/7", 2)]
+
+    def test_items_left_out_leave_the_domains_in_step(self):
+        dataset = from_dataframe(LOG, COLUMNS, preparation=Preparation(min_item_interactions=2)).dataset
+        assert dataset.item_ids.values.to_list() == ["books/7", "books/8", "books/9", "films/5", "films/7"]
+        assert dataset.domains is not None
+        assert dataset.domains.of_items.tolist() == [0, 0, 0, 1, 1]
+        assert dataset.domains.own_ids.to_list() == [7, 8, 9, 5, 7]
+
+    def test_a_part_column_is_each_domains_own(self):
+        frame = LOG.with_columns(part=pl.Series(["train", "test"] * 6 + ["train"]))
+        columns = COLUMNS.model_copy(update={"part": "part"})
+        prepared = from_dataframe(frame, columns, preparation=Preparation.model_validate({"split": {"kind": "column"}}))
+        assert told(prepared)["b"] == [("books/8", 2), ("films/5", 0), ("films/6", 2), ("films/7", 0)]
+
+    def test_cold_users_are_drawn_anew_for_each_domain_and_asked_after_what_they_took_elsewhere(self):
+        users = range(40)
+        frame = pl.DataFrame(
+            [(u, f"{domain}{n}", n, domain) for u in users for domain in ("p", "q") for n in range(3)],
+            schema=["user", "item", "time", "domain"],
+            orient="row",
+        )
+        split = {"kind": "cold-users", "share": 0.2, "after": [0], "targets": 3}
+        whole = from_dataframe(frame, COLUMNS, preparation=Preparation.model_validate({"split": split}))
+        held_out = {}
+        for name in ("p", "q"):
+            queries, targets = one(name, frame, split=split).split.queries("test")
+            held_out[name] = set(queries.users.tolist())
+            assert len(queries) == 4
+            assert (queries.histories.lengths == 0).all()
+            assert (targets.lengths == 3).all()
+        assert held_out["p"] != held_out["q"]
+        queries, _ = whole.split.queries("test")
+        elsewhere_too = [user for user in held_out["p"] if user not in held_out["q"]]
+        rows = [int(np.flatnonzero(queries.users == user)[0]) for user in elsewhere_too]
+        assert (queries.histories.lengths[rows] == 3).all()
+
+    def test_a_single_domain_is_refused(self):
+        with pytest.raises(DataError, match="1 domains, from 'books' to 'books'; there must be 2 to 100"):
+            from_dataframe(LOG.filter(pl.col("domain") == "books"), COLUMNS)
+
+    def test_a_domain_that_can_name_no_folder_is_named(self, tmp_path: Path):
+        LOG.with_columns(pl.col("domain").replace("films", "../films")).write_csv(tmp_path / "log.csv")
+        with pytest.raises(DataError, match=r"line 4: '../films' in column 'domain' isn't a name of letters"):
+            load(DataConfig(source=str(tmp_path / "log.csv"), columns=COLUMNS))
+
+    def test_a_domain_that_cannot_be_split_is_named(self):
+        with pytest.raises(DataError, match="domain 'books': split: kind 'column' needs a column"):
+            from_dataframe(LOG, COLUMNS, preparation=Preparation.model_validate({"split": {"kind": "column"}}))
+
+    def test_one_items_file_for_items_that_share_an_id_is_refused(self):
+        items = pl.DataFrame({"item": [5, 7], "title": ["E", "G"]})
+        with pytest.raises(DataError, match="items of two domains share an id"):
+            from_dataframe(LOG, COLUMNS, items=items, item_columns=ItemColumns(item="item", title="title"))
+
+
+class TestOneDomain:
+    def test_it_has_its_own_users_items_and_ids(self):
+        books = one("books")
+        assert told(books) == {
+            "a": [(7, 0), (8, 1), (9, 2)],
+            "b": [(8, 0)],
+            "c": [(9, 0), (8, 1), (7, 2)],
+        }
+        assert books.dataset.item_ids.values.to_list() == [7, 8, 9]
+        assert told(one("films")) == {
+            "a": [(7, 0), (5, 0)],
+            "b": [(5, 0), (6, 1), (7, 2)],
+            "d": [(5, 0)],
+        }
+
+    def test_its_parts_are_those_that_it_has_among_all(self):
+        whole = told(from_dataframe(LOG, COLUMNS))
+        for name in ("books", "films"):
+            for user, rows in told(one(name)).items():
+                assert [(f"{name}/{item}", part) for item, part in rows] == [
+                    row for row in whole[user] if str(row[0]).startswith(name)
+                ]
+
+    def test_what_users_took_elsewhere_ends_before_what_is_held_out_here(self):
+        """ "a" took film 7 at 3, after book 8 at 2, which is held out; of "b" nothing is held out among books."""
+        books = one("books")
+        assert books.whole is not None
+        ids = books.whole.dataset.item_ids.values
+        found = taken_elsewhere(books)
+        rows = [[ids[int(item)] for item in found[n : n + 1].flat()[1]] for n in range(len(found))]
+        assert dict(zip(books.dataset.user_ids.values, rows, strict=True)) == {"a": [], "b": ["films/5"], "c": []}
+
+    def test_without_times_all_that_was_trained_on_elsewhere_counts(self):
+        frame = LOG.with_columns(part=pl.lit("train")).drop("time")
+        columns = Columns(user="user", item="item", part="part", domain="domain")
+        preparation = Preparation.model_validate({"domain": "books", "split": {"kind": "column"}})
+        books = from_dataframe(frame, columns, preparation=preparation)
+        assert books.whole is not None
+        assert books.places is not None
+        assert taken_elsewhere(books).lengths.tolist() == [2, 3, 0]
+        assert books.dataset.user_ids.values.to_list() == ["a", "b", "c"]
+        assert books.places.users.tolist() == [0, 1, 2]
+        assert books.places.items.tolist() == [0, 1, 2]
+
+    def test_dislikes_go_along(self):
+        frame = LOG.with_columns(label=pl.Series([1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]))
+        columns = COLUMNS.model_copy(update={"label": "label"})
+        films = from_dataframe(frame, columns, preparation=Preparation.model_validate({"domain": "films"}))
+        assert films.negatives_split is not None
+        users, items = films.negatives_split.log.histories.flat()
+        ids = films.dataset.user_ids.values, films.dataset.item_ids.values
+        found = [(ids[0][int(u)], ids[1][int(i)]) for u, i in zip(users, items, strict=True)]
+        assert found == [("a", 5), ("b", 7)]
+
+    def test_items_and_content_are_its_own(self):
+        frame = LOG.filter(pl.col("item") != 7)
+        items = pl.DataFrame({"item": [5, 6, 8, 9], "title": list("EFHI"), "vector": [[1.0], [2.0], None, [4.0]]})
+        from distilrec.data import Modality
+
+        films = from_dataframe(
+            frame,
+            COLUMNS,
+            items=items,
+            item_columns=ItemColumns(item="item", title="title"),
+            content={"vector": Modality(kind="vectors", columns=("vector",))},
+            preparation=Preparation(domain="books"),
+        )
+        assert films.dataset.titles(np.array([0, 1])) == ["H", "I"]
+        contents = films.dataset.contents["vector"]
+        assert contents.known.tolist() == [False, True]
+        assert [(places.tolist(), [v.tolist() for v in values]) for places, values in contents.blocks()] == [
+            ([1], [[4.0]])
+        ]
+
+    def test_another_name_is_refused(self):
+        with pytest.raises(DataError, match="no domain is called 'music'; there are books, films"):
+            one("music")
+
+    def test_a_log_without_domains_is_refused(self):
+        with pytest.raises(DataError, match=r"name the column in columns\.domain"):
+            from_dataframe(
+                LOG.filter(pl.col("domain") == "books").drop("domain"),
+                Columns(user="user", item="item", time="time"),
+                preparation=Preparation(domain="books"),
+            )
