@@ -135,3 +135,11 @@ def test_from_a_recipes_data(tmp_path):
     assert dataset.contents["text"].known.tolist() == [False, True, True]
     assert [values for _, values in dataset.contents["text"].blocks()] == [["six", "seven"]]
     assert np.array_equal(dataset.contents["text"].item_ids.values, dataset.item_ids.values)
+
+
+def test_the_content_of_some_items_is_that_of_all():
+    table = frame(plot=["C", "", "A", "Z"])
+    contents = contents_of(table, "id", Modality(kind="text", columns=("plot",)), IDS)
+    assert contents.of(np.array([2, 3, 0, 2])) == {2: "C", 0: "A"}
+    assert contents.of(np.array([1, 3])) == {}
+    assert contents.of(np.array([], np.int32)) == {}

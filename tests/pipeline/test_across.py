@@ -153,7 +153,7 @@ def test_users_new_to_a_domain_are_known_by_what_they_took_in_the_other(folder):
 
 def test_the_command_line_runs_shows_and_refuses(folder, done):
     path = folder / "across.yaml"
-    path.write_text(yaml.safe_dump(across(folder).model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(across(folder).model_dump(mode="json")), encoding="utf-8")
     runner = CliRunner()
     shown = runner.invoke(app, ["run", str(path), "--out", str(done)])
     assert shown.exit_code == 0, shown.output
@@ -161,10 +161,24 @@ def test_the_command_line_runs_shows_and_refuses(folder, done):
     assert json.loads(runner.invoke(app, ["report", str(done), "--json"]).stdout)["metric"] == "ndcg@10"
     refused = runner.invoke(app, ["run", str(path), "--out", str(done), "--keep", "0.9"])
     assert refused.exit_code == 2 or refused.exception is not None
-    for command in ("tune", "evaluate"):
-        refused = runner.invoke(app, [command, str(path), "--out", str(done)])
-        assert isinstance(refused.exception, RecipeError)
-        assert "one domain" in str(refused.exception)
+    refused = runner.invoke(app, ["evaluate", str(path), "--out", str(done)])
+    assert isinstance(refused.exception, RecipeError)
+    assert "one domain" in str(refused.exception)
+
+
+def test_each_domain_is_tuned_and_its_recipe_runs_there(folder, done, tmp_path):
+    path = folder / "tuned.yaml"
+    path.write_text(yaml.safe_dump(across(folder).model_dump(mode="json")), encoding="utf-8")
+    shown = CliRunner().invoke(app, ["tune", str(path), "--out", str(done), "--trials", "1", "--json"])
+    assert shown.exit_code == 0, shown.output
+    places = json.loads(shown.stdout)
+    assert list(places) == ["books", "films"]
+    tuned = read_recipe(Path(places["films"]))
+    assert tuned.tuned["distilled student"].trials == 1
+    assert tuned.data.domain == "films"
+    counter = Counter()
+    run(tuned, done / "films", progress=counter)
+    assert counter.ended == []  # the first trial is the recipe as it is
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,18 @@ def test_hits_and_shared_items_are_marked(example_report):
     assert shared == [6, 6]
 
 
+def test_pictures_of_listed_items_come_with_the_page(example_report):
+    """The policy allows what is in the page itself, and only where there is something."""
+    item = example_report.examples[0].teacher[0].item
+    text = render(example_report, {item: "data:image/jpeg;base64,AAAA"})
+    page = Page(text)
+    assert {attrs["src"] for attrs in page.all("img")} == {"data:image/jpeg;base64,AAAA"}
+    assert all(attrs["alt"] == "" for attrs in page.all("img"))  # the title stands beside it
+    (policy,) = [attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs]
+    assert "img-src data:;" in policy
+    assert "img-src" not in render(example_report)
+
+
 def test_a_teacher_of_zero_is_rendered(minimal):
     minimal["arms"][0]["metrics"]["ndcg@10"]["mean"] = 0.0
     minimal["retention"] = {"ndcg@10": None}

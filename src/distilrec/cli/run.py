@@ -171,13 +171,21 @@ def tune(
 
     Only validation quality counts. Trials are kept in OUT/tuning.db, and an interrupted search goes on. The recipe with
     the chosen settings is written to OUT/tuned.yaml; look at it and put it in the place of yours. `method: auto` is
-    settled first, by a search of its own.
+    settled first, by a search of its own. Of a recipe of several domains, each one's students are tuned, and
+    OUT/DOMAIN/tuned.yaml is to be run in OUT/DOMAIN.
     """
     require("optuna", "train", "distilrec tune")
-    from distilrec.pipeline import choose
+    from distilrec.pipeline import choose, tune_across
     from distilrec.pipeline import tune as tune_recipe
     from distilrec.recipe import read_recipe, write_recipe
 
+    if read_recipe(recipe).crosses_domains:
+        with Display() as display:
+            each = tune_across(read_recipe(recipe), out, trials, jobs=jobs, progress=display)
+        for name, found in each.items():
+            write_recipe(found, out / name / "tuned.yaml")
+        show({name: str(out / name / "tuned.yaml") for name in each}, as_json)
+        return
     with Display() as display:
         content = choose(read_recipe(recipe), out, jobs=jobs, progress=display)
         tuned = tune_recipe(content, out, trials, jobs=jobs, progress=display)

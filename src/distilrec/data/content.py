@@ -88,6 +88,14 @@ class Contents:
                 part = kept[begin : begin + rows]
                 yield places[first][begin : begin + rows], self._read(part)
 
+    def of(self, places: NDArray[np.integer[Any]]) -> dict[int, Any]:
+        """The values of some items (n,) by place, as `blocks` gives them; of those that have none, nothing."""
+        wanted = self.item_ids.decode(places[self.known[places]])
+        asked = self.table.frame.select(id_column(self.table, self.item).alias("item"), *self._values())
+        frame = self.table.collect(asked.filter(pl.col("item").is_in(wanted.implode())))
+        kept = frame.filter(frame.select(self._present())["present"]).unique("item", keep="first", maintain_order=True)
+        return dict(zip(self.item_ids.encode(kept["item"]).tolist(), self._read(kept), strict=True))
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when the content does; of image and sound files name, size and time count."""

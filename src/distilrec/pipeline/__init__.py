@@ -1,6 +1,6 @@
 """A recipe's run: its stages, each run once, and the report made of them."""
 
-from distilrec.pipeline.across import across_again, explain_across, run_across
+from distilrec.pipeline.across import across_again, explain_across, run_across, tune_across
 from distilrec.pipeline.bench import bench_methods
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.plan import Plan
@@ -25,4 +25,5 @@ __all__ = [
     "run_across",
     "run_part",
     "tune",
+    "tune_across",
 ]

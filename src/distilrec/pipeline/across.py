@@ -13,10 +13,11 @@ from distilrec.pipeline.run import RECIPE, report_again, run
 from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
 from distilrec.pipeline.stages import Store, writing
 from distilrec.pipeline.task import Context, Task
+from distilrec.pipeline.tuning import tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Across, Domain, Report, write_across
 
-__all__ = ["across_again", "explain_across", "run_across"]
+__all__ = ["across_again", "explain_across", "run_across", "tune_across"]
 
 SHOWN = (TEACHER, OWN, ALONE, BY_OWN, DISTILLED)
 
@@ -37,8 +38,27 @@ def run_across(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: 
     return _written(recipe, context, reports, out)
 
 
+def tune_across(
+    recipe: Recipe, out: Path, trials: int, *, jobs: int | None = None, progress: Progress
+) -> dict[str, Recipe]:
+    """Train the teacher in `out`, and search the settings of each domain's students in `out`/DOMAIN, as `tune` does.
+
+    Returns each domain's recipe with the best ones, which is run in `out`/DOMAIN.
+    """
+    end_if_imported()
+    context, plan = plan_of(recipe, out, across=True)
+    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    return {
+        name: tune(_of_domain(recipe, name, out), out / name, trials, jobs=jobs, progress=progress)
+        for name in _names(context.prepared)
+    }
+
+
 def across_again(out: Path) -> Across:
-    """Make the reports of a finished run over several domains again."""
+    """Make the reports of a finished run over several domains again, and the page over them.
+
+    A domain whose recipe was run again by itself, tuned perhaps, is told as it is now.
+    """
     recipe = read_recipe(out / RECIPE)
     context, _ = plan_of(recipe, out, across=True)
     return _written(recipe, context, {name: report_again(out / name) for name in _names(context.prepared)}, out)

@@ -17,6 +17,7 @@ from distilrec.pipeline.reporting import make_report
 from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
 from distilrec.pipeline.stages import STAGES, Store, writing
 from distilrec.pipeline.task import Context, Task
+from distilrec.pipeline.thumbnails import thumbnails
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
 from distilrec.soft_labels import forecast
@@ -46,7 +47,7 @@ def run(
         report = make_report(plan, context)
         student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
         with writing(results):
-            write(report, results)
+            write(report, results, thumbnails(report, context.prepared.dataset))
             read = plan.content_of(recipe.student.model)
             encoders = {name: load_encoder(context.store.folder(stage)) for name, stage in read}
             Bundle.of(context.model(student.stage), context.prepared, encoders).save_pretrained(
@@ -97,7 +98,7 @@ def report_again(out: Path) -> Report:
             f"{out}: {len(missing)} stages aren't done, such as {missing[0]!r}; finish the run with: {cure}"
         )
     report = make_report(plan, context)
-    write(report, out)
+    write(report, out, thumbnails(report, context.prepared.dataset))
     return report
 
 

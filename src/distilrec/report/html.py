@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +31,10 @@ ROLE_NAMES = {
 }
 
 
-def render(report: Report) -> str:
+def render(report: Report, thumbnails: Mapping[str, str] | None = None) -> str:
     """The page as text. All of the report's text is escaped, and a content policy forbids every load.
 
+    thumbnails: by item id, pictures as data URIs, shown in the lists of example users.
     Raises MissingExtraError without Jinja2.
     """
     script = resources.files(__package__).joinpath("templates/tooltip.js").read_text(encoding="utf-8")
@@ -41,6 +43,7 @@ def render(report: Report) -> str:
         .get_template("report.html")
         .render(
             report=report,
+            thumbnails=thumbnails or {},
             verdict=verdict(report),
             reservations=reservations(report),
             arms=view.in_order(report.arms),
@@ -56,12 +59,12 @@ def render(report: Report) -> str:
     )
 
 
-def write(report: Report, folder: str | os.PathLike[str]) -> None:
+def write(report: Report, folder: str | os.PathLike[str], thumbnails: Mapping[str, str] | None = None) -> None:
     """Write report.json and report.html into `folder`, which is made where it is missing.
 
-    Both are rendered before either is written, and each appears whole or not at all.
+    thumbnails: as in `render`. Both are rendered before either is written, and each appears whole or not at all.
     """
-    pages = {"report.json": report.to_json(), "report.html": render(report)}
+    pages = {"report.json": report.to_json(), "report.html": render(report, thumbnails)}
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
