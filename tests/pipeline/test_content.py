@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,9 @@ def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
         hybrid=None,
         evaluation={"seeds": 1, "metrics": ["ndcg@10"]},
     )
+    changed["fine_tuning"] = {"text": {"pairs": 64, "max_length": 16}}
     run(Recipe.model_validate(changed), tmp_path / "run", jobs=1, progress=Counter())
+    shutil.rmtree(tmp_path / "run" / "stages")  # the adapter, too, has gone along
     bundle = distilrec.from_pretrained(tmp_path / "run" / "bundle")
 
     def share(found, cluster):
@@ -228,6 +231,11 @@ def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
         bundle.recommend(users=[1], texts=["w1", "w2"])
     with pytest.raises(DataError, match="texts is 'w1', expected a list"):
         bundle.recommend(texts="w1")
+
+
+def test_only_texts_that_are_read_are_fine_tuned(files):
+    with pytest.raises(ValueError, match=r"fine_tuning\.vector: fine-tuned are encoders of text that a model reads"):
+        Recipe.model_validate(content(files, fine_tuning={"vector": {}}))
 
 
 def test_words_need_a_student_that_reads_text(finished):

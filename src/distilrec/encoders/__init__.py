@@ -4,16 +4,21 @@ from distilrec.encoders.attributes import Attributes, AttributesConfig
 from distilrec.encoders.base import Encoder, EncoderConfig
 from distilrec.encoders.cache import VectorCache, VectorPrecision
 from distilrec.encoders.catalogue import Encoding, cache_home, encode_contents
-from distilrec.encoders.registry import AnyEncoderConfig, build_encoder, load_encoder, save_encoder
+from distilrec.encoders.language_model import LanguageModelConfig
+from distilrec.encoders.registry import ADAPTER, AnyEncoderConfig, build_encoder, load_encoder, save_encoder
+from distilrec.encoders.text import TextConfig
 from distilrec.encoders.vectors import Vectors, VectorsConfig
 
 __all__ = [
+    "ADAPTER",
     "AnyEncoderConfig",
     "Attributes",
     "AttributesConfig",
     "Encoder",
     "EncoderConfig",
     "Encoding",
+    "LanguageModelConfig",
+    "TextConfig",
     "VectorCache",
     "VectorPrecision",
     "Vectors",

@@ -45,7 +45,10 @@ class Encoder(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change when settings, code or the model's files do; without loading the model."""
-        told = f"{type(self).__name__} {self.version} {self.config.model_dump_json(exclude={'stored'})}"
+        config = self.config
+        if getattr(config, "adapter", None) is not None:  # its files count, not where they lie
+            config = config.model_copy(update={"adapter": "adapter"})
+        told = f"{type(self).__name__} {self.version} {config.model_dump_json(exclude={'stored'})}"
         return fingerprint_of(told, self.files())
 
     @abstractmethod

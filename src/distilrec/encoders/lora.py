@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from distilrec.rng import child_seed, generator
 
 __all__ = ["LoRAConfig", "fine_tune", "info_nce", "item_pairs"]
 
-C = TypeVar("C", TextConfig, LanguageModelConfig)
 
 Rows = Mapping[int, list[int]]
+Config: TypeAlias = TextConfig | LanguageModelConfig
 
 
 class LoRAConfig(BaseModel):
@@ -55,14 +55,14 @@ class LoRAConfig(BaseModel):
 
 
 def fine_tune(
-    config: C,
+    config: Config,
     texts: Contents,
     train: Interactions,
     settings: LoRAConfig,
     folder: Path,
     seed: int,
     on_epoch: Callable[[int, float], None] | None = None,
-) -> C:
+) -> Config:
     """Train an adapter, write it to `folder`, and return the encoder's settings with it.
 
     Texts of items that a user of `train` took one after the other are drawn together, and away from the other items of
@@ -130,7 +130,7 @@ def info_nce(first: Tensor, second: Tensor, items: Tensor, temperature: float) -
     return torch.stack(losses).mean()
 
 
-def _encoder(config: TextConfig | LanguageModelConfig) -> TextEncoder | LanguageModelEncoder:
+def _encoder(config: Config) -> TextEncoder | LanguageModelEncoder:
     return TextEncoder(config) if isinstance(config, TextConfig) else LanguageModelEncoder(config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -33,9 +34,9 @@ from distilrec.encoders.text import TextConfig, TextEncoder
 from distilrec.encoders.vectors import Vectors, VectorsConfig
 from distilrec.errors import ArtefactError
 
-__all__ = ["AnyEncoderConfig", "build_encoder", "load_encoder", "save_encoder"]
+__all__ = ["ADAPTER", "AnyEncoderConfig", "build_encoder", "load_encoder", "save_encoder"]
 
-FILE = "encoder.json"
+FILE, ADAPTER = "encoder.json", "adapter"
 
 AnyEncoderConfig: TypeAlias = Annotated[
     VectorsConfig
@@ -80,8 +81,16 @@ def build_encoder(config: EncoderConfig, contents: Contents | None = None) -> En
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
-    """Write the settings of an encoder, what it learned included, so that new items can be encoded alike."""
-    content = {"fingerprint": encoder.fingerprint, "config": encoder.config.model_dump(mode="json")}
+    """Write the settings of an encoder, what it learned included, so that new items can be encoded alike.
+
+    An adapter goes along; the model itself is named, not copied.
+    """
+    config = encoder.config.model_dump(mode="json")
+    if config.get("adapter") is not None:
+        source, config["adapter"] = Path(config["adapter"]), ADAPTER
+        if source.resolve() != (folder / ADAPTER).resolve():
+            shutil.copytree(source, folder / ADAPTER, dirs_exist_ok=True)
+    content = {"fingerprint": encoder.fingerprint, "config": config}
     partial = folder / f"{FILE}.partial"
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, folder / FILE)
@@ -94,9 +103,11 @@ def load_encoder(folder: Path) -> Encoder:
     """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if content["config"].get("adapter") == ADAPTER:
+            content["config"]["adapter"] = str(folder / ADAPTER)
         config: EncoderConfig = TypeAdapter(AnyEncoderConfig).validate_python(content["config"])
         fingerprint = content["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"The encoder in {folder} can't be read: {error}; encode its content again") from error
     encoder = build_encoder(config)
     if encoder.fingerprint != fingerprint:

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from distilrec.encoders import EncoderConfig, build_encoder, encode_contents, save_encoder
+from distilrec.encoders import (
+    ADAPTER,
+    EncoderConfig,
+    LanguageModelConfig,
+    TextConfig,
+    build_encoder,
+    encode_contents,
+    save_encoder,
+)
+from distilrec.encoders.lora import LoRAConfig, fine_tune
 from distilrec.models import (
     ClosedForm,
     ContentKNN,
@@ -36,15 +45,20 @@ MOST_QUERIES = 2_000  # of validation that content-kNN is tuned on
 
 @dataclass(frozen=True)
 class EncodeContent(Task):
-    """Make vectors of one modality of the items."""
+    """Make vectors of one modality of the items. fine_tuning: of the encoder, before; None takes it as it is."""
 
     name: str
     config: EncoderConfig
+    fine_tuning: LoRAConfig | None = None
+    seed: int = 0
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Encode what isn't cached, and leave the vectors, and what made them."""
         contents, folder = context.prepared.dataset.contents[self.name], context.store.folder(self.stage)
-        encoder = build_encoder(self.config, contents)
+        config = self.config
+        if self.fine_tuning is not None:
+            config = self._fine_tuned(self.fine_tuning, context, on_progress)
+        encoder = build_encoder(config, contents)
         begin = time.monotonic()
         made = encode_contents(
             contents, encoder, folder, progress=lambda done, of: on_progress(done, of, _remaining(begin, done, of))
@@ -56,6 +70,24 @@ class EncodeContent(Task):
             "width": made.features.width,
             "notes": list(made.notes(self.name)),
         }
+
+    def _fine_tuned(
+        self, settings: LoRAConfig, context: Context, on_progress: Callable[[int, int, str], None]
+    ) -> EncoderConfig:
+        """The encoder with an adapter, which is there whole or not at all."""
+        assert isinstance(self.config, TextConfig | LanguageModelConfig)  # the recipe has seen to it
+        adapter = context.store.folder(self.stage) / ADAPTER
+        if adapter.is_dir():
+            return self.config.model_copy(update={"adapter": str(adapter)})
+        return fine_tune(
+            self.config,
+            context.prepared.dataset.contents[self.name],
+            context.prepared.split.train,
+            settings,
+            adapter,
+            self.seed,
+            lambda epoch, loss: on_progress(epoch, settings.epochs, f"epochs of fine-tuning, loss {loss:.4f}"),
+        )
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,13 @@ class Plan:
         for name in sorted({name for each in models for name in modalities(each)}):
             config = recipe.encoder(name)
             assert config is not None  # the recipe has seen that there is one
-            stage = Stage(f"content {name}", {"encoder": _settings(config), "content": self.contents[name]})
-            found[name] = EncodeContent(stage, name, config)
+            settings: dict[str, Any] = {"encoder": _settings(config), "content": self.contents[name]}
+            tuning, parents = recipe.fine_tuning.get(name), tuple[Stage, ...]()
+            if tuning is not None:  # it learns from the log
+                settings |= {"fine_tuning": _settings(tuning), "seed": recipe.seed}
+                parents = (self.data,)
+            stage = Stage(f"content {name}", settings, parents)
+            found[name] = EncodeContent(stage, name, config, tuning, child_seed(recipe.seed, "fine-tuning", name))
         return found
 
     def content_of(self, model: Any) -> tuple[tuple[str, Stage], ...]:

@@ -9,7 +9,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from distilrec.data import DataConfig
 from distilrec.distillation import METHODS, check_pair
 from distilrec.distillation.method import Supply
-from distilrec.encoders import AnyEncoderConfig, AttributesConfig, EncoderConfig, VectorsConfig
+from distilrec.encoders import (
+    AnyEncoderConfig,
+    AttributesConfig,
+    EncoderConfig,
+    LanguageModelConfig,
+    TextConfig,
+    VectorsConfig,
+)
+from distilrec.encoders.lora import LoRAConfig
 from distilrec.errors import RecipeError
 from distilrec.models import ModelConfig, SequenceConfig, VectorConfig, has_vectors, modalities, reads_histories
 from distilrec.recipe.parts import (
@@ -47,6 +55,8 @@ class Recipe(Part):
     `distilled`. tried: what such a choice saw, best first. smallest: what a search for the smallest student saw.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
     encoders: what makes vectors of each modality in `data.items.content`; those of vectors and attributes need none.
+    fine_tuning: by modality, how its text encoder is fine-tuned on what users of the training part took one after the
+    other, before it encodes.
     students: further students by name, each trained alone and distilled with the settings of the recipe's own.
     hybrid: an arm in which the distilled student's scores are combined with those of other models.
     teacher_from: the folder of a finished run over several domains, whose teacher teaches this one; `distilrec run`
@@ -70,6 +80,7 @@ class Recipe(Part):
     compared: dict[ArmName, Distilled] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
     encoders: dict[str, AnyEncoderConfig] = Field(default_factory=dict)
+    fine_tuning: dict[str, LoRAConfig] = Field(default_factory=dict)
     students: dict[ArmName, Student] = Field(default_factory=dict)
     hybrid: Blend | None = None
     tuned: dict[str, Chosen] = Field(default_factory=dict)
@@ -131,6 +142,13 @@ class Recipe(Part):
                 raise ValueError(f"encoders.{name}: name an encoder of {kind}, such as {_SUCH_AS[kind]}")
             if encoder.kind != kind:
                 raise ValueError(f"encoders.{name} reads {encoder.kind}, and the content is {kind}")
+        for name in self.fine_tuning:
+            encoder = self.encoder(name) if name in read else None
+            if not isinstance(encoder, TextConfig | LanguageModelConfig) or encoder.adapter is not None:
+                raise ValueError(
+                    f"fine_tuning.{name}: fine-tuned are encoders of text that a model reads and that have no adapter "
+                    "yet; leave it out"
+                )
 
     def _check_content_controls(self, read: set[str]) -> None:
         if self.evaluation.ablation and (len(self.teacher) > 1 or not modalities(self.teacher[0].model)):
