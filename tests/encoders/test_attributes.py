@@ -45,3 +45,14 @@ def test_saved_and_loaded_it_encodes_alike(tmp_path):
     row = {"genre": ["Film"], "year": 2024, "colour": "blue"}
     assert np.array_equal(again.encode([row]), encoder.encode([row]))
     assert again.fingerprint == encoder.fingerprint != encoder_of(AttributesConfig(categories=1)).fingerprint
+
+
+def test_a_string_with_bars_is_a_list():
+    """So MovieLens and others write genres; as one category each, most combinations would be rare."""
+    items = pl.DataFrame({"id": [0, 1, 2], "genre": ["Drama|War", "Drama", "|War|"]})
+    modality = Modality(kind="attributes", columns=("genre",))
+    encoder = build_encoder(
+        AttributesConfig(), contents_of(open_frame(items), "id", modality, Ids(pl.Series([0, 1, 2])))
+    )
+    assert encoder.config.learned == {"genre": ("Drama", "War")}
+    assert encoder.encode([{"genre": "War|Musical"}]).tolist() == [[0, 1, 1]]

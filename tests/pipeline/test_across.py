@@ -56,7 +56,11 @@ def across(folder: Path, **changed: Any) -> Recipe:
         "student": {"model": {"model": "matrix_factorization", "embedding_size": 6}},
         "alone": {"training": LEARNED},
         "distilled": {"distillation": {"alpha": 1.0}, "training": LEARNED},
-        "evaluation": {"seeds": 2, "metrics": ["ndcg@10"]},
+        "evaluation": {
+            "seeds": 2,
+            "metrics": ["ndcg@10"],
+            "rivals": {"small": {"model": "ials", "embedding_size": 6}},
+        },
     }  # fmt: skip
     return Recipe.model_validate(content | changed)
 
@@ -77,7 +81,7 @@ def test_each_domain_is_a_run_with_the_arms_of_its_own_teacher(done):
         found = report(done / name)
         assert found.data.name == f"log: {name}"
         assert [arm.name for arm in found.arms] == [
-            "teacher", "student alone", "distilled student", "teacher, given validation items too",
+            "teacher", "student alone", "distilled student", "teacher, given validation items too", "small",
             "single-domain teacher", "taught by single-domain teacher",
         ]  # fmt: skip
         student = Bundle.from_pretrained(done / name / "bundle")

@@ -20,7 +20,7 @@ Value: TypeAlias = str | int | float | bool | Sequence[Any] | None
 
 
 class AttributesConfig(EncoderConfig):
-    """Categories as zeros and ones, numbers in standard deviations from their mean.
+    """Categories as zeros and ones, numbers in standard deviations from their mean. `A|B` is a list of two categories.
 
     categories: the most frequent ones of each column that are kept; the others share a place. learned: what each column
     was found to hold, its categories, or mean and standard deviation of its numbers; None until it is learned.
@@ -41,6 +41,7 @@ class Attributes(Encoder):
            [0., 0., 0., 0., 0.]], dtype=float32)
     """
 
+    version: ClassVar[int] = 2
     config: AttributesConfig
 
     def files(self) -> Sequence[Path]:
@@ -98,6 +99,8 @@ def learn_attributes(config: AttributesConfig, contents: Contents) -> Attributes
 
 
 def _categories(value: Value) -> Iterable[str]:
+    if isinstance(value, str) and "|" in value:
+        value = value.split("|")
     if isinstance(value, list | tuple):
         return {str(each) for each in value if each not in (None, "")}
     return () if value in (None, "") else (str(value),)

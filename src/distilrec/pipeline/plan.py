@@ -198,6 +198,7 @@ class Plan:
             informed = Arm(INFORMED, "teacher", method, (recipe.seed,), (self.teacher,), None, knows_more=True)
             members = [informed, *members]
         controls = [self._control(name) for name in recipe.evaluation.controls]
+        controls += [self._closed_form(name, each) for name, each in recipe.evaluation.rivals.items()]
         widths = [arm for width in recipe.evaluation.widths for arm in self._at_width(width)]
         compared = [
             self._arm(name, "distilled_student", name, settings, labels=self.labels)
@@ -330,10 +331,13 @@ class Plan:
                 method = "from content to the teacher's items, for those that it doesn't know"
                 return self._single(name, method, PlaceByRidge(stage, member, content, cost))
             case "popularity" | "random":
-                config: ModelConfig = PopularityConfig() if name == "popularity" else RandomConfig()
-                return self._single(name, None, FitClosedForm(Stage(name, _settings(config), (self.data,)), config))
+                return self._closed_form(name, PopularityConfig() if name == "popularity" else RandomConfig())
             case _:
                 return self._truncated(name)
+
+    def _closed_form(self, name: str, config: ModelConfig) -> Arm:
+        """A model beside the student, fitted to the same data."""
+        return self._single(name, None, FitClosedForm(Stage(name, _settings(config), (self.data,)), config))
 
     def _single(self, name: str, method: str | None, task: Task) -> Arm:
         """A control that is no student, and is made once."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from distilrec.distillation import AnyJointMethod, DistillationConfig, Mutual
 from distilrec.metrics import Metric
-from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig
+from distilrec.models import AnyModelConfig, Precision, Supervision, VectorConfig, modalities
 from distilrec.ranking import AUC
 from distilrec.soft_labels import RecordConfig
 from distilrec.training import TrainingConfig
 
 __all__ = [
-    "Alone", "Auto", "Blend", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part", "Record",
-    "Smallest", "Student",
+    "Alone", "ArmName", "Auto", "Blend", "Chosen", "Control", "Distilled", "Evaluation", "Joint", "Member", "Part",
+    "Record", "Smallest", "Student",
 ]  # fmt: skip
 
+ArmName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
 Control: TypeAlias = Literal[
     "trained longer",
     "recency-weighted",
@@ -134,6 +135,8 @@ class Evaluation(Part):
     control_seeds of each. widths: embedding sizes of further students, for the picture of quality against size.
     recency_half_life: of the control that weighs recent interactions more. cold_cost: where items are held out, the
     share of their quality that warm items may lose, on validation, for the room that cold ones get in one list.
+    rivals: models in closed form by name, fitted to the same data and compared with the student, such as iALS of its
+    size.
     ablation: whether the teacher is also tested with each of the sources that it knows items by alone, and without it.
     """
 
@@ -141,11 +144,20 @@ class Evaluation(Part):
                                 "map@10", "recall@50", "auc")  # fmt: skip
     seeds: int = Field(5, ge=1)
     controls: tuple[Control, ...] = ()
+    rivals: dict[ArmName, AnyModelConfig] = Field(default_factory=dict)
     control_seeds: int = Field(1, ge=1)
     widths: tuple[int, ...] = ()
     recency_half_life: float = Field(20.0, gt=0)
     cold_cost: float = Field(0.02, ge=0, lt=1)
     ablation: bool = False
+
+    @field_validator("rivals")
+    @classmethod
+    def _are_in_closed_form(cls, rivals: dict[str, AnyModelConfig]) -> dict[str, AnyModelConfig]:
+        for name, model in rivals.items():
+            if isinstance(model, VectorConfig) or modalities(model):
+                raise ValueError(f"{name}: a {model.model} isn't fitted to a log in closed form; name another model")
+        return rivals
 
     @field_validator("metrics")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from distilrec.errors import RecipeError
 from distilrec.models import ModelConfig, SequenceConfig, VectorConfig, has_vectors, modalities, reads_histories
 from distilrec.recipe.parts import (
     Alone,
+    ArmName,
     Auto,
     Blend,
     Chosen,
@@ -44,8 +45,6 @@ _SUCH_AS = {
     "image": "{encoder: image, model: microsoft/resnet-50}",
     "audio": "{encoder: onnx_audio, path: encoder.onnx}",
 }
-
-ArmName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
 
 
 class Recipe(Part):
@@ -95,10 +94,11 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [member.name for member in self.teacher]
-        names += self.compared
+        names += [*self.compared, *self.evaluation.rivals]
         if len(set(names)) < len(names) or "teacher" in names:
             raise ValueError(
-                f"members of the teacher and what is compared need names of their own, and not 'teacher'; given {names}"
+                "members of the teacher, rivals and what is compared need names of their own, and not 'teacher'; given "
+                f"{names}"
             )
         return self
 
