@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def figures(found: dict[str, Across]) -> dict[str, float]:
-    """Of the domain beside sport, by its name: what the distilled student gains over the student alone, and p, corrected.
+    """Of the domain beside sport, by its name: what the distilled student gains over the student alone, and p.
 
     `sport_change_lower95`: the lower end of the 95 % interval of that gain in sport, of the worse pair; -0.02 says that
     at most 2 % was lost. `NAME_from_other_domains`: what is left of the gain beside a student taught by a teacher of

@@ -170,8 +170,9 @@ def test_the_command_line_runs_shows_and_refuses(folder, done):
     assert "one domain" in str(refused.exception)
 
 
-def test_each_domain_is_tuned_and_its_recipe_runs_there(folder, done, tmp_path):
+def test_each_domain_is_tuned_and_its_recipe_runs_there(folder, done):
     path = folder / "tuned.yaml"
+    (done / "recipe.yaml").unlink()
     path.write_text(yaml.safe_dump(across(folder).model_dump(mode="json")), encoding="utf-8")
     shown = CliRunner().invoke(app, ["tune", str(path), "--out", str(done), "--trials", "1", "--json"])
     assert shown.exit_code == 0, shown.output
@@ -183,6 +184,7 @@ def test_each_domain_is_tuned_and_its_recipe_runs_there(folder, done, tmp_path):
     counter = Counter()
     run(tuned, done / "films", progress=counter)
     assert counter.ended == []  # the first trial is the recipe as it is
+    assert len(across_again(done).domains) == 2
 
 
 @pytest.mark.parametrize(

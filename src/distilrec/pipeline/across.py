@@ -11,7 +11,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.run import RECIPE, report_again, run
 from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
-from distilrec.pipeline.stages import Store, writing
+from distilrec.pipeline.stages import writing
 from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.tuning import tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
@@ -28,11 +28,7 @@ def run_across(recipe: Recipe, out: Path, *, jobs: int | None = None, progress: 
     Each domain's folder is a run like any other, with a report and a bundle; its recipe can be run again, and tuned.
     What is done already isn't done again.
     """
-    end_if_imported()
-    with Store(out).alone():
-        context, plan = plan_of(recipe, out, across=True)
-        write_recipe(recipe, out / RECIPE)
-    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    context = _teach(recipe, out, jobs, progress)
     names = _names(context.prepared)
     reports = {name: run(_of_domain(recipe, name, out), out / name, jobs=jobs, progress=progress) for name in names}
     return _written(recipe, context, reports, out)
@@ -45,9 +41,7 @@ def tune_across(
 
     Returns each domain's recipe with the best ones, which is run in `out`/DOMAIN.
     """
-    end_if_imported()
-    context, plan = plan_of(recipe, out, across=True)
-    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    context = _teach(recipe, out, jobs, progress)
     return {
         name: tune(_of_domain(recipe, name, out), out / name, trials, jobs=jobs, progress=progress)
         for name in _names(context.prepared)
@@ -69,6 +63,15 @@ def explain_across(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
     context, plan = plan_of(recipe, out, across=True)
     stages = [(task.stage.name, context.store.why(task.stage)) for task in _shared(plan)]
     return [*stages, *((f"domain {name}", "the stages to come depend on it") for name in _names(context.prepared))]
+
+
+def _teach(recipe: Recipe, out: Path, jobs: int | None, progress: Progress) -> Context:
+    """Leave the recipe in `out`, and train the teacher there."""
+    end_if_imported()
+    context, plan = plan_of(recipe, out, across=True)
+    write_recipe(recipe, out / RECIPE)
+    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    return context
 
 
 def _shared(plan: Plan) -> list[Task]:
