@@ -233,6 +233,45 @@ def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
         bundle.recommend(texts="w1")
 
 
+def test_held_out_users_are_asked_for_by_what_is_written_on_their_items(files, tmp_path):
+    """Each cluster has words of its own, so the words of two items must find as much as the items do, nearly."""
+    words = [f"w{n}" for n in range(N_CLUSTERS * 8)]
+    rng = generator(0, "texts")
+    texts = [" ".join(rng.choice(words[n % N_CLUSTERS :: N_CLUSTERS], 4)) for n in range(N_ITEMS)]
+    pl.DataFrame({"item": range(N_ITEMS), "text": texts}).write_parquet(tmp_path / "texts.parquet")
+    reads = {"text": {"kind": "text", "columns": ["text"]}}
+    training = {**TRAINING, "epochs": 15, "evaluate_every": 5}
+    changed = content(
+        files,
+        data={
+            "source": str(files / "log.parquet"),
+            "split": {"kind": "cold-users", "share": 0.3, "after": [0, 2], "targets": 3},
+            "items": {"path": str(tmp_path / "texts.parquet"), "columns": {"item": "item"}, "content": reads},
+        },
+        encoders={"text": {"encoder": "text", "model": tiny.bert(tmp_path / "bert", words), "backend": "torch"}},
+        teacher=[{"name": "reader", "model": model("text"), "training": training}],
+        student={"model": model("text")},
+        alone={"training": training},
+        distilled={"training": training},
+        students={"ids-only": {"model": model()}},
+        hybrid=None,
+        evaluation={"seeds": 1, "metrics": ["ndcg@10"]},
+    )
+    report = run(Recipe.model_validate(changed), tmp_path / "run", jobs=1, progress=Counter())
+    metrics = report.arm("distilled_student").metrics
+    nothing, items, said = (
+        metrics[f"ndcg@10 after {known}"].mean for known in ("0 items", "2 items", "the text of 2 items")
+    )
+    assert said > nothing + 0.2
+    assert said > 0.8 * items
+    others = {arm.name: arm.metrics for arm in report.arms}
+    assert "ndcg@10 after the text of 2 items" in others["teacher"]
+    assert "ndcg@10 after the text of 2 items" not in others["ids-only, distilled"]
+    metric = "ndcg@10 after the text of 2 items"
+    assert report.between("distilled student", "student alone", metric) is not None
+    assert report.between("distilled student", "ids-only, distilled", metric) is None
+
+
 def test_only_texts_that_are_read_are_fine_tuned(files):
     with pytest.raises(ValueError, match=r"fine_tuning\.vector: fine-tuned are encoders of text that a model reads"):
         Recipe.model_validate(content(files, fine_tuning={"vector": {}}))

@@ -9,6 +9,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from distilrec.encoders import (
     ADAPTER,
@@ -17,9 +19,11 @@ from distilrec.encoders import (
     TextConfig,
     build_encoder,
     encode_contents,
+    load_encoder,
     save_encoder,
 )
 from distilrec.encoders.lora import LoRAConfig, fine_tune
+from distilrec.errors import DataError
 from distilrec.models import (
     ClosedForm,
     ContentKNN,
@@ -32,14 +36,16 @@ from distilrec.models import (
     load_model,
     place_by_ridge_,
 )
+from distilrec.pipeline.measure import WORDS
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.tasks import Content, saved
 from distilrec.ranking import Restricted, evaluate
 from distilrec.rng import generator
 
-__all__ = ["Ablation", "EncodeContent", "FitClosedForm", "FitHybrid", "PlaceByRidge", "TuneContentKNN"]
+__all__ = ["Ablation", "EncodeContent", "EncodeWords", "FitClosedForm", "FitHybrid", "PlaceByRidge", "TuneContentKNN"]
 
+WORDS_AT_ONCE = 64
 MOST_QUERIES = 2_000  # of validation that content-kNN is tuned on
 
 
@@ -88,6 +94,41 @@ class EncodeContent(Task):
             self.seed,
             lambda epoch, loss: on_progress(epoch, settings.epochs, f"epochs of fine-tuning, loss {loss:.4f}"),
         )
+
+
+@dataclass(frozen=True)
+class EncodeWords(Task):
+    """Make a vector for each test query of users who were held out: of what is written on the items of its history.
+
+    So someone is asked for in words who took nothing here, as far as words can stand for it. name: of the modality,
+    whose vectors `content` left.
+    """
+
+    name: str
+    content: Stage
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        """Encode in blocks, and leave (Q, D) vectors, NaN where no item of the history has a text."""
+        folder, contents = context.store.folder(self.stage), context.prepared.dataset.contents[self.name]
+        queries, _ = context.prepared.split.queries("test")
+        rows, items = queries.histories.flat()
+        written: dict[int, str] = contents.of(np.unique(items))
+        texts = [""] * len(queries)
+        for row, item in zip(rows.tolist(), items.tolist(), strict=True):
+            texts[row] = f"{texts[row]}\n{written.get(item, '')}".strip()
+        encoder, told = load_encoder(context.store.folder(self.content)), [n for n, text in enumerate(texts) if text]
+        vectors: NDArray[np.float32] | None = None
+        for begin in range(0, len(told), WORDS_AT_ONCE):
+            some = told[begin : begin + WORDS_AT_ONCE]
+            found = encoder.encode([encoder.prepare(texts[n]) for n in some])
+            if vectors is None:
+                vectors = np.full((len(texts), found.shape[1]), np.nan, np.float32)
+            vectors[some] = found
+            on_progress(begin + len(some), len(told), "texts")
+        if vectors is None:
+            raise DataError(f"{self.name}: no item that a test user took has a text; leave it out")
+        save_file({"vectors": vectors}, folder / WORDS)
+        return {"texts": len(told)}
 
 
 @dataclass(frozen=True)

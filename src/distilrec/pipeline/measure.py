@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from safetensors.numpy import load_file, save_file
 from distilrec.data import Part, Prepared, Split, labelled_queries
 from distilrec.evaluation.likes import like_metrics
 from distilrec.metrics import fit_platt
-from distilrec.models import Model
+from distilrec.models import Model, SequenceModel
 from distilrec.ranking import Restricted, evaluate, rank, score_pairs
-from distilrec.scoring import Queries, Recommender
+from distilrec.scoring import Queries, Ragged, Recommender
 
-__all__ = ["LIST_LENGTH", "Test", "load_test", "save_test", "test_model"]
+__all__ = ["LIST_LENGTH", "WORDS", "Test", "load_test", "save_test", "test_model"]
 
 LIST_LENGTH = 50
-FILE = "test.safetensors"
+FILE, WORDS = "test.safetensors", "words.safetensors"
+WORDS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +32,26 @@ class Test:
     A metric whose name ends in ` from train` was measured with the training part of the histories only. Those whose
     name begins with `like_` have a value per user who liked or disliked something in the test part. Where items were
     held out, there are values for cold and for warm items, ranked among themselves and in one list; where users were,
-    for each number of first items; NaN for queries that these don't concern.
+    for each number of first items, and of models that read text for what is written on these items in their place; NaN
+    for queries that these don't concern.
     """
 
     metrics: dict[str, NDArray[np.float64]]
     lists: NDArray[np.int32]
 
 
-def test_model(model: Model, prepared: Prepared, metrics: tuple[str, ...], *, from_train: bool) -> Test:
+def test_model(
+    model: Model,
+    prepared: Prepared,
+    metrics: tuple[str, ...],
+    *,
+    from_train: bool,
+    words: Mapping[str, NDArray[np.float32]],
+) -> Test:
     """Answer the test queries, once with all of the history and, for the headline, once without validation items.
 
-    from_train: answer everything without validation items, as models with user vectors do.
+    from_train: answer everything without validation items, as models with user vectors do. words: by modality of text,
+    (Q, D) vectors of what is written on the items of each query's history.
     """
     split = prepared.split
     queries, targets = split.queries("test")
@@ -56,6 +67,8 @@ def test_model(model: Model, prepared: Prepared, metrics: tuple[str, ...], *, fr
     if split.after:
         after = queries.histories.lengths
         values |= {after_items(metrics[0], n): np.where(after == n, values[metrics[0]], np.nan) for n in split.after}
+        for name, vectors in words.items():
+            values |= _after_words(model, queries, targets, metrics[0], name, vectors, split.after)
     return Test(values | _likes(model, prepared, from_train=from_train), lists)
 
 
@@ -66,6 +79,37 @@ def after_items(metric: str, n: int) -> str:
     'ndcg@10 after 3 items'
     """
     return f"{metric} after {n} items"
+
+
+def _after_words(
+    model: Model,
+    queries: Queries,
+    targets: Ragged,
+    metric: str,
+    name: str,
+    vectors: NDArray[np.float32],
+    after: tuple[int, ...],
+) -> dict[str, NDArray[np.float64]]:
+    """A metric where each query's history is one item of which nothing is known but words; (Q,) each, as above.
+
+    Empty for models that don't read this modality. What the query has seen is masked all the same.
+    """
+    if not isinstance(model, SequenceModel) or model.tower is None or name not in model.tower.config.modalities:
+        return {}
+    found, values = queries.histories.lengths, np.full(len(queries), np.nan)
+    asked = np.flatnonzero(np.isfinite(vectors).all(1))
+    for begin in range(0, len(asked), WORDS_AT_ONCE):
+        some = asked[begin : begin + WORDS_AT_ONCE]
+        wider, first = model.extended({name: vectors[some]}, len(some)), model.n_items
+        said = Ragged.from_lengths(np.ones(len(some), np.int64), np.arange(first, first + len(some), dtype=np.int32))
+        own = Restricted(wider, np.arange(model.n_items))
+        told = Queries(queries.users[some], said, queries.masked[some])
+        values[some] = evaluate(own, told, targets[some], [metric])[metric]
+    return {
+        after_items(metric, n).replace("after", f"after the {name} of"): np.where(found == n, values, np.nan)
+        for n in after
+        if n > 0
+    }
 
 
 def cold_item_metrics(model: Recommender, split: Split, part: Part, metric: str) -> dict[str, NDArray[np.float64]]:

@@ -20,6 +20,7 @@ from distilrec.models import (
 from distilrec.pipeline.content_tasks import (
     Ablation,
     EncodeContent,
+    EncodeWords,
     FitClosedForm,
     FitHybrid,
     PlaceByRidge,
@@ -99,6 +100,17 @@ class Plan:
             stage = Stage(f"content {name}", settings, parents)
             found[name] = EncodeContent(stage, name, config, tuning, child_seed(recipe.seed, "fine-tuning", name))
         return found
+
+    @cached_property
+    def words(self) -> dict[str, EncodeWords]:
+        """Where users are held out, the vectors of what is written on their items, by modality of text."""
+        if self.recipe.data.split.kind != "cold-users":
+            return {}
+        return {
+            name: EncodeWords(Stage(f"words of {name}", {}, (self.data, task.stage)), name, task.stage)
+            for name, task in self.encodings.items()
+            if task.config.kind == "text"
+        }
 
     def content_of(self, model: Any) -> tuple[tuple[str, Stage], ...]:
         """The stages that a model of these settings reads its content from."""
@@ -438,10 +450,17 @@ class Plan:
         """The tests of an arm's models, one per seed."""
         metrics, from_train = self.recipe.evaluation.metrics, not self.reads_histories and not arm.knows_more
         settings = {"metrics": list(metrics), "from_train": from_train}
+        words = tuple((name, task.stage) for name, task in self.words.items())
         stages = [task.stage for task in arm.trained]
         names = [arm.name if arm.knows_more else stage.name for stage in stages]
         return tuple(
-            TestModel(Stage(f"test of {name}", settings, (self.data, stage)), stage, metrics, from_train)
+            TestModel(
+                Stage(f"test of {name}", settings, (self.data, stage, *(each for _, each in words))),
+                stage,
+                metrics,
+                from_train,
+                words,
+            )
             for name, stage in zip(names, stages, strict=True)
         )
 
@@ -450,6 +469,8 @@ class Plan:
         """All tasks, each after those that it depends on."""
         ordered: dict[str, Task] = {}
         for task in self.groundwork:
+            ordered[task.stage.key] = task
+        for task in self.words.values():
             ordered[task.stage.key] = task
         for name in self.recipe.evaluation.controls:
             if name == "self-distilled":

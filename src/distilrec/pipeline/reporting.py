@@ -192,6 +192,8 @@ class _Maker:
             pairs += [(metric, *pair) for pair in self.further]
         if LIKE_METRIC in self.tests[DISTILLED][0].metrics:
             pairs += [(LIKE_METRIC, *two) for two in ((DISTILLED, TEACHER), (DISTILLED, ALONE), (TEACHER, ALONE))]
+        # Words are read by models of text only.
+        pairs = [pair for pair in pairs if all(pair[0] in self.tests[arm][0].metrics for arm in pair[1:])]
         tests = [
             statistics.compare(*self.both(metric, a, b), rng=generator(0, "compare", a, b)) for metric, a, b in pairs
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from distilrec.data import final_queries, prefix_queries
 from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil_jointly
@@ -33,7 +34,7 @@ from distilrec.models import (
     warm_start_,
 )
 from distilrec.models.trajectory import Trajectory
-from distilrec.pipeline.measure import save_test, test_model
+from distilrec.pipeline.measure import WORDS, save_test, test_model
 from distilrec.pipeline.sources import give_room, save_ablations
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Context, Task
@@ -326,17 +327,23 @@ class Truncate(Task):
 
 @dataclass(frozen=True)
 class TestModel(Task):
-    """Answer the test queries with a stage's model and keep metrics and lists. from_train: as in `test_model`."""
+    """Answer the test queries with a stage's model and keep metrics and lists.
+
+    from_train: as in `test_model`. words: by modality of text, the stages that left the vectors of words.
+    """
 
     model: Stage
     metrics: tuple[str, ...]
     from_train: bool = False
+    words: Content = ()
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Measure per query, save, and return means."""
-        test = test_model(context.model(self.model), context.prepared, self.metrics, from_train=self.from_train)
+        """Measure per query, save, and return means over the queries that each metric concerns."""
+        words = {name: load_file(context.store.folder(stage) / WORDS)["vectors"] for name, stage in self.words}
+        model = context.model(self.model)
+        test = test_model(model, context.prepared, self.metrics, from_train=self.from_train, words=words)
         save_test(test, context.store.folder(self.stage))
-        return {name: float(values.mean()) for name, values in test.metrics.items()}
+        return {name: float(np.nanmean(values)) for name, values in test.metrics.items() if np.isfinite(values).any()}
 
 
 def _shown(training: TrainingConfig, on_progress: Callable[[int, int, str], None]) -> Callable[[Epoch], None]:
