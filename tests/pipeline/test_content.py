@@ -15,7 +15,7 @@ import distilrec
 from distilrec.bundle import Bundle
 from distilrec.data import clusters
 from distilrec.errors import DataError, RecipeError
-from distilrec.pipeline import explain, report_again, run, run_part
+from distilrec.pipeline import explain, report_again, run, run_part, tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.rng import generator
 from tests.encoders import tiny
@@ -270,6 +270,13 @@ def test_held_out_users_are_asked_for_by_what_is_written_on_their_items(files, t
     metric = "ndcg@10 after the text of 2 items"
     assert report.between("distilled student", "student alone", metric) is not None
     assert report.between("distilled student", "ids-only, distilled", metric) is None
+
+
+def test_students_that_read_content_are_tuned(files, tmp_path):
+    """A search makes the content that its students read, and they are the recipe's."""
+    changed = content(files, students={}, hybrid=None, evaluation={"seeds": 1, "metrics": ["ndcg@10"]})
+    tuned = tune(Recipe.model_validate(changed), tmp_path, 1, jobs=1, progress=Counter())
+    assert tuned.tuned["distilled student"].trials == 1
 
 
 def test_only_texts_that_are_read_are_fine_tuned(files):

@@ -21,7 +21,7 @@ __all__ = ["tune"]
 
 # Seeds of trials differ from those of the arms, so that no arm is reported under a seed that chose its settings.
 TRIAL_SEED = "tuning"
-LEAST_DECAY, MOST_DROPOUT = 1e-5, 0.5
+LEAST_DECAY, MOST_DECAY, MOST_DROPOUT = 1e-5, 0.1, 0.5
 COMPLETE = optuna.trial.TrialState.COMPLETE
 
 
@@ -108,7 +108,7 @@ def _task(plan: Plan, arm: str, trial: optuna.Trial, number: int) -> TrainStuden
     recipe = _apply(plan.recipe, arm, _suggest(trial, plan.recipe, _settings_of(plan.recipe, arm)))
     seed = child_seed(plan.recipe.seed, TRIAL_SEED)
     labels = None if arm == ALONE else plan.labels
-    task_of = Plan(recipe, plan.fingerprint).student_task
+    task_of = Plan(recipe, plan.fingerprint, plan.contents).student_task
     return replace(task_of(f"{arm} trial {number}", _settings_of(recipe, arm), seed, labels=labels), may_diverge=True)
 
 
@@ -137,9 +137,10 @@ def _searched(methods: tuple[Method, ...]) -> list[Method]:
 
 def _suggest(trial: optuna.Trial, recipe: Recipe, settings: Alone) -> dict[str, Any]:
     base, half_life = settings.training.learning_rate, settings.supervision.recency_half_life
+    most_decay = max(MOST_DECAY, settings.training.weight_decay * 10)
     suggested: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", base / 4, base * 4, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", LEAST_DECAY, 1e-1, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", LEAST_DECAY, most_decay, log=True),
         "recency_half_life": trial.suggest_categorical("recency_half_life", _with(half_life, None, 10.0, 30.0, 100.0)),
     }
     if hasattr(recipe.student.model, "dropout"):
