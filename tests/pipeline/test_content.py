@@ -142,6 +142,11 @@ def test_a_hybrid_is_at_least_as_good_as_its_parts(finished):
     _, report = finished
     arms = {arm.name: arm.metrics["ndcg@10"].mean for arm in report.arms}
     assert arms["hybrid"] > arms["distilled student"] - 0.03
+    told = report.hybrid
+    assert told is not None
+    assert told.members == ["student", "ease", "like"]
+    assert {len(weights) for rows in (told.by_user, told.by_item) for weights in rows.values()} == {3}
+    assert "What the hybrid listens to" in (finished[0] / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_made_again(finished):

@@ -43,7 +43,7 @@ from distilrec.pipeline.tasks import (
 from distilrec.recipe import Alone, Distilled, Member, Recipe, Student
 from distilrec.rng import child_seed
 
-__all__ = ["ALONE", "DISTILLED", "JOINT", "TEACHER", "Arm", "Plan", "other_arms"]
+__all__ = ["ALONE", "DISTILLED", "HYBRID", "JOINT", "TEACHER", "Arm", "Plan", "other_arms"]
 
 INFORMED = "teacher, given validation items too"
 TEACHER, ALONE, DISTILLED, JOINT = "teacher", "student alone", "distilled student", "jointly trained student"

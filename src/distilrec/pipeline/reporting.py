@@ -16,7 +16,7 @@ from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.models import Outgrown
 from distilrec.pipeline.environment import environment
 from distilrec.pipeline.measure import Test, load_test
-from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Arm, Plan, other_arms
+from distilrec.pipeline.plan import ALONE, DISTILLED, HYBRID, TEACHER, Arm, Plan, other_arms
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
 from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
@@ -104,6 +104,7 @@ class _Maker:
             "tuning": self.tuning(self.plan.recipe.tuned),
             "tried": self.tuning(self.plan.recipe.tried),
             "smallest": self.smallest(),
+            "hybrid": self.hybrid(),
             "drift": self.drift(),
             "environment": environment(self.plan.recipe.seed),
         }
@@ -393,6 +394,13 @@ class _Maker:
             return None
         width = student.model.model_dump()["embedding_size"]
         return {**note.model_dump(), "width": width, "precision": student.precision}
+
+    def hybrid(self) -> dict[str, Any] | None:
+        """What each part of the hybrid weighs."""
+        if HYBRID not in self.results:
+            return None
+        said = self.results[HYBRID][0]
+        return {"members": said["members"], "by_user": said["weights"]["user"], "by_item": said["weights"]["item"]}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""

@@ -21,6 +21,7 @@ __all__ = [
     "Estimate",
     "Example",
     "Finding",
+    "Hybrid",
     "Interval",
     "Latency",
     "Listed",
@@ -263,6 +264,17 @@ class Smallest(Part):
     bytes: Count
     ms: Positive
     """Median per query."""
+
+
+class Hybrid(Part):
+    """What each part of a hybrid weighs, by how much is known of the user and of the item; of the first seed."""
+
+    members: list[str]
+    """Whose standardised scores are added up; the first is the distilled student."""
+    by_user: dict[str, list[float]]
+    """By the length of the history: the weight of each member."""
+    by_item: dict[str, list[float]]
+    """By the item's interactions in training: the weight of each member."""
 
 
 class Change(Part):

@@ -20,6 +20,7 @@ from distilrec.report.parts import (
     Estimate,
     Example,
     Finding,
+    Hybrid,
     MainRole,
     ParetoPoint,
     Part,
@@ -74,6 +75,8 @@ class Report(BaseModel):
     """What `method: auto` chose among, best first; `arm` is then the name of a method."""
     smallest: Smallest | None = None
     """Null unless the smallest student within limits was asked for."""
+    hybrid: Hybrid | None = None
+    """Null unless the recipe asks for a hybrid."""
     drift: Drift | None = None
     """Null unless the run goes on from an earlier one."""
     environment: Environment
