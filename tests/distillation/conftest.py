@@ -45,7 +45,7 @@ def student(data: Split) -> Callable[..., DotProductModel]:
 def labels(data: Split, tmp_path: Path) -> Callable[..., SoftLabels]:
     """Records the oracle on the training queries."""
 
-    def make(reads_histories: bool = False, queries: Any = None, **settings: Any) -> SoftLabels:
+    def make(reads_histories: bool = False, queries: Any = None, left_out: Any = None, **settings: Any) -> SoftLabels:
         if queries is None:
             queries = prefix_queries(data.train, 4) if reads_histories else final_queries(data.train)
         return record(
@@ -56,6 +56,7 @@ def labels(data: Split, tmp_path: Path) -> Callable[..., SoftLabels]:
             seed=0,
             data_fingerprint="data",
             teacher_fingerprint="oracle",
+            left_out=left_out,
         )
 
     return make

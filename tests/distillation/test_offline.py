@@ -6,11 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from distilrec.data import Interactions, Split, final_queries, prefix_queries
+from distilrec.data import Features, Interactions, Split, final_queries, prefix_queries
 from distilrec.distillation import DistillationConfig, ShuffledLabels, distil, offline
 from distilrec.errors import SoftLabelError
 from distilrec.losses import knowledge, sampled_soft_label_kl, soft_label_kl_with_tail, tail_log_sum_exp
-from distilrec.models import LightGCNConfig, MatrixFactorizationConfig, Supervision, build, fit
+from distilrec.models import (
+    Catalogue,
+    ContentConfig,
+    HistoryEncoderConfig,
+    LightGCNConfig,
+    MatrixFactorizationConfig,
+    Supervision,
+    build,
+    fit,
+)
 from distilrec.ranking import evaluate
 from distilrec.scoring import Queries, Ragged
 from distilrec.soft_labels import RecordConfig, record
@@ -272,6 +281,28 @@ def test_a_user_without_a_history_learns_from_soft_labels(data, labels, model):
 def _of_others(data):
     users = np.delete(np.arange(data.train.n_users, dtype=np.int32), 1)
     return Queries(users, Ragged.from_rows([[] for _ in users]))
+
+
+@pytest.mark.parametrize("tail", ["mass", "sampled"])
+def test_items_that_the_recording_left_out_are_not_learned_about(data, labels, tail):
+    """A student that knows items by content must not learn that nobody takes what no teacher was asked about."""
+    n_items = data.log.n_items
+    cold = data.train.item_counts() == 0
+    assert 3 < cold.sum() < n_items - 3
+    vectors = np.random.default_rng(0).normal(size=(n_items, 6)).astype(np.float32)
+    catalogue = Catalogue({"vector": Features(vectors, np.ones(n_items, np.bool_))}, ~cold)
+    settings = HistoryEncoderConfig(
+        embedding_size=8, heads=2, history_length=4, content=ContentConfig(modalities=("vector",), modality_dropout=0)
+    )
+    model = build(settings, data.train.n_users, n_items, seed=0, catalogue=catalogue)
+    store = labels(True, left_out=cold)
+    objective = objective_of(model, data.train, store, DistillationConfig(alpha=1, tail=tail))
+    (batch,) = model.batches(data.train, Supervision(), 99).epoch(np.random.default_rng(0))
+    loss = objective.loss(batch, np.random.default_rng(0))["loss"]
+    made = model._of_step
+    (gradient,) = torch.autograd.grad(loss, made)
+    assert (gradient[torch.from_numpy(cold)] == 0).all()
+    assert (gradient[torch.from_numpy(~cold)] != 0).any(1).sum() > 10
 
 
 class Worked:

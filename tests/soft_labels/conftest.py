@@ -101,7 +101,11 @@ def recorded(teacher: Table, queries: Queries, ids: NDArray[np.int64], tmp_path:
     """Records a teacher with some settings, in shards of 16."""
 
     def make(who: Any = teacher, *, asked: Queries = queries, name: str = "store", **settings: Any) -> SoftLabels:
-        options = {key: settings.pop(key) for key in ("validation", "held_out", "since", "progress") if key in settings}
+        options = {
+            key: settings.pop(key)
+            for key in ("validation", "held_out", "left_out", "since", "progress")
+            if key in settings
+        }
         config = RecordConfig(**{"k": 5, "tail": 6, "shard_rows": 16, **settings})
         return record(
             who,

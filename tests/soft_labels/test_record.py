@@ -166,3 +166,35 @@ def test_ids_and_temperature_are_in_the_store(recorded, queries, ids):
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(ValidationError):
         RecordConfig(**setting)
+
+
+@pytest.mark.parametrize("kind", ["topk", "full"])
+def test_items_that_are_left_out_are_told_of_nowhere(recorded, teacher, queries, seen, kind):
+    """As if the teacher didn't know them: no list, no sample, no share of the log-sum-exp."""
+    left_out = np.zeros(30, np.bool_)
+    left_out[[3, 11, 29]] = True
+    labels = recorded(left_out=left_out, kind=kind, dtype="float32")
+    columns = labels.arrays(labels.rows(labels.query_ids))
+    if kind == "topk":
+        for name in ("items", "tail_items"):
+            assert not np.isin(columns[name], [3, 11, 29]).any()
+    else:
+        assert np.isneginf(columns["scores"][:, left_out]).all()
+    order = np.argsort(labels.query_ids)
+    users = np.argsort(np.random.default_rng(1).permutation(50), kind="stable")
+    scores = teacher.scores.masked_fill(seen, -torch.inf)
+    scores[:, torch.from_numpy(left_out)] = -torch.inf
+    expected = scores.logsumexp(1)[torch.from_numpy(users)]
+    np.testing.assert_allclose(
+        columns["log_sum_exp"][order, RecordConfig().temperatures.index(1.0)], expected, rtol=1e-5
+    )
+
+
+def test_other_items_left_out_make_another_recording(recorded):
+    left_out = np.arange(30) < 3
+    recorded(left_out=left_out)
+    with pytest.raises(SoftLabelError, match="left_out was"):
+        recorded(left_out=~left_out)
+    for wrong in (left_out[:-1], np.ones(30, np.bool_), left_out.astype(np.int64)):
+        with pytest.raises(SoftLabelError, match="give a bool for each of the teacher's 30 items"):
+            recorded(left_out=wrong, name="other")

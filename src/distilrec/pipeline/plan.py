@@ -190,6 +190,8 @@ class Plan:
                     "history_length": length, "seed": seed}  # fmt: skip
         if checkpoint is not None:
             settings["checkpoint"] = checkpoint
+        if self.recipe.data.split.kind == "cold-items":
+            settings["left_out"] = "cold items"
         stage = Stage(name, settings, (self.data, *([] if teacher is None else [teacher])))
         return RecordLabels(stage, teacher, record, length, seed, checkpoint)
 

@@ -182,6 +182,7 @@ class RecordLabels(Task):
             teacher_fingerprint=fingerprint if since is None else since.manifest.teacher_fingerprint,
             validation=split.queries("validation") if since is None else None,
             held_out=held_out,
+            left_out=split.cold_items,
             since=since,
             progress=lambda done, of: on_progress(done, of, "queries"),
         )

@@ -35,7 +35,10 @@ _AUDITION = 256  # queries that are looked at before the first shard
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording on its way to disk. since: the store whose rows are taken over where the query is the same."""
+    """One recording on its way to disk.
+
+    since: the store whose rows are taken over where the query is the same. left_out: (N,) bool, items not to be told of.
+    """
 
     teacher: Recommender
     queries: Queries
@@ -44,6 +47,7 @@ class Recording:
     config: RecordConfig
     seed: int
     since: SoftLabels | None = None
+    left_out: NDArray[np.bool_] | None = None
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
@@ -171,6 +175,8 @@ class Recording:
         if self.config.filter_seen:
             scores = mask_seen(scores, queries)
         with torch.inference_mode():
+            if self.left_out is not None:
+                scores[:, torch.from_numpy(self.left_out).to(scores.device)] = -torch.inf
             return encode_block(scores, states, layout, rng)
 
     def checksums(self) -> dict[str, str]:

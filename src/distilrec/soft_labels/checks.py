@@ -18,6 +18,7 @@ __all__ = [
     "check_factors",
     "check_held_out",
     "check_items",
+    "check_left_out",
     "check_queries",
     "check_scores",
     "check_spread",
@@ -45,6 +46,15 @@ def check_teacher(teacher: object) -> None:
         raise SoftLabelError(
             f"record: the teacher, a {type(teacher).__name__}, lacks {', '.join(lacks)}; a teacher has `n_items`, "
             "`scores_are_logits` and `score(queries)`, which gives a tensor of shape (queries, items)"
+        )
+
+
+def check_left_out(left_out: NDArray[np.bool_], n_items: int) -> None:
+    """Refuse marks of items to leave out that aren't one for each item, or that leave none to tell of."""
+    if left_out.shape != (n_items,) or left_out.dtype != np.bool_ or left_out.all():
+        raise SoftLabelError(
+            f"record: left_out is {left_out.dtype} of shape {left_out.shape} with {int(left_out.sum())} marks; give a "
+            f"bool for each of the teacher's {n_items} items, and leave some to tell of"
         )
 
 

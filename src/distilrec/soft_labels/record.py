@@ -39,6 +39,7 @@ def record(
     teacher_fingerprint: str,
     validation: tuple[Queries, Ragged] | None = None,
     held_out: Interactions | None = None,
+    left_out: NDArray[np.bool_] | None = None,
     since: SoftLabels | None = None,
     progress: Progress | None = None,
 ) -> SoftLabels:
@@ -48,7 +49,8 @@ def record(
     data_fingerprint: of the training data that the queries come from; a teacher with an attribute
     `training_fingerprint` must have been trained on the same. teacher_fingerprint: names the teacher.
     validation: queries and targets to fit the temperature on; without them it is 1. held_out: interactions
-    that no recorded history may hold. since: an earlier recording of the same teacher with the same settings: its
+    that no recorded history may hold. left_out: (N,) bool, items that students shall learn nothing about, such as those
+    that are held out: they are neither listed nor sampled, and not in the log-sum-exp. since: an earlier recording of the same teacher with the same settings: its
     temperature is kept, and the rows of queries that hold the same user, history and masked items are taken over
     without asking the teacher; new tails are drawn for new rows only. progress: called with rows done and rows in all.
     The call may be repeated after an interruption, at any moment, with the same arguments: finished shards
@@ -73,7 +75,10 @@ def record(
         "since": None if since is None else sha256(since.path / MANIFEST),
         "teacher_fingerprint": teacher_fingerprint,
     }
-    recording = Recording(teacher, queries, query_ids.astype(np.int64), Path(path), config, seed, since)
+    if left_out is not None:
+        checks.check_left_out(left_out, teacher.n_items)
+        identity["left_out"] = hashlib.sha256(np.packbits(left_out).tobytes()).hexdigest()[:16]
+    recording = Recording(teacher, queries, query_ids.astype(np.int64), Path(path), config, seed, since, left_out)
     if (recording.path / MANIFEST).is_file():
         _begun(recording.path, identity)
         return SoftLabels.open(recording.path)
