@@ -37,7 +37,8 @@ _AUDITION = 256  # queries that are looked at before the first shard
 class Recording:
     """One recording on its way to disk.
 
-    since: the store whose rows are taken over where the query is the same. left_out: (N,) bool, items not to be told of.
+    since: the store whose rows are taken over where the query is the same. left_out: (N,) bool, items that aren't told
+    of.
     """
 
     teacher: Recommender
