@@ -51,8 +51,9 @@ def record(
     validation: queries and targets to fit the temperature on; without them it is 1. held_out: interactions
     that no recorded history may hold. left_out: (N,) bool, items that students shall learn nothing about, such as those
     that are held out: they are neither listed nor sampled, and not in the log-sum-exp.
-    since: an earlier recording of the same teacher with the same settings: its temperature is kept, and the rows of queries
-    that hold the same user, history and masked items are taken over without asking the teacher; new tails are drawn for new rows only. progress: called with rows done and rows in all.
+    since: an earlier recording of the same teacher with the same settings: its temperature is kept, and the rows of
+    queries that hold the same user, history and masked items are taken over without asking the teacher; new tails are
+    drawn for new rows only. progress: called with rows done and rows in all.
     The call may be repeated after an interruption, at any moment, with the same arguments: finished shards
     are kept, and the bytes are those of an uninterrupted recording. A finished store is opened.
     Raises SoftLabelError when the teacher or the queries are unfit, the folder holds something else, another process
