@@ -100,6 +100,23 @@ class TestAllDomains:
         rows = [int(np.flatnonzero(queries.users == user)[0]) for user in elsewhere_too]
         assert (queries.histories.lengths[rows] == 3).all()
 
+    def test_a_share_of_users_is_that_of_the_domain(self):
+        """Forty users of one domain beside 160 of another: eight of the forty, not all of them."""
+        rows = [(user, f"p{n}", n, "p") for user in range(40) for n in range(3)]
+        rows += [(user, f"q{n}", n, "q") for user in range(40, 200) for n in range(3)]
+        frame = pl.DataFrame(rows, schema=["user", "item", "time", "domain"], orient="row")
+        split = {"kind": "cold-users", "share": 0.2, "after": [0], "targets": 3}
+        assert len(one("p", frame, split=split).split.queries("test")[0]) == 4
+        assert len(one("q", frame, split=split).split.queries("test")[0]) == 16
+
+    def test_moments_are_those_of_the_whole_log(self):
+        """Else the domain of later times would train after the moments of the other."""
+        rows = [(0, n, n, "early") for n in range(6)] + [(0, n + 10, n + 100, "late") for n in range(6)]
+        frame = pl.DataFrame(rows, schema=["user", "item", "time", "domain"], orient="row")
+        split = {"kind": "global-time", "quantiles": [0.5, 0.75]}
+        whole = from_dataframe(frame, COLUMNS, preparation=Preparation.model_validate({"split": split})).split
+        assert whole.part.tolist() == [0] * 6 + [1] * 3 + [2] * 3
+
     def test_a_single_domain_is_refused(self):
         with pytest.raises(DataError, match="1 domains, from 'books' to 'books'; there must be 2 to 100"):
             from_dataframe(LOG.filter(pl.col("domain") == "books"), COLUMNS)

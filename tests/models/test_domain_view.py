@@ -64,3 +64,15 @@ def test_a_damaged_one_is_named(inner, tmp_path):
     settings.write_text(settings.read_text(encoding="utf-8").replace('"elsewhere": 3', '"elsewhere": 4'))
     with pytest.raises(ArtefactError, match="elsewhere: expected shape"):
         load_model(tmp_path)
+
+
+def test_prefixes_of_one_history_stay_rows_of_one_array(inner):
+    """A model that reads histories answers them in one pass; a view that copies each would make recording slow."""
+    nothing = Ragged.from_rows([[], [], []])
+    view = DomainView(inner, USERS, ITEMS, nothing)
+    values = np.array([1, 3, 2], np.int32)
+    prefixes = Ragged(np.zeros(3, np.int64), np.arange(1, 4), values)
+    asked = [view.widened(Queries(np.full(3, n, np.int32), prefixes)) for n in (0, 1)]
+    assert asked[0].histories.starts.tolist() == [0, 0, 0]
+    assert asked[0].histories.values.tolist() == [2, 7, 3]
+    assert asked[1].histories.values is asked[0].histories.values

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from distilrec.bundle import Bundle
 from distilrec.cli import run as run_commands  # noqa: F401  it registers them
 from distilrec.cli.app import app
-from distilrec.errors import ArtefactError, RecipeError
+from distilrec.errors import ArtefactError, DataError, RecipeError
 from distilrec.pipeline import across_again, explain_across, run, run_across
 from distilrec.recipe import Recipe, read_recipe
 from distilrec.report import Report
@@ -193,9 +193,29 @@ def test_each_domain_is_tuned_and_its_recipe_runs_there(folder, done):
         ({"since": "runs/monday"}, "since isn't for a teacher over several domains"),
         ({"record": {"members": True}}, r"record\.members isn't for a teacher over several domains"),
         ({"evaluation": {"controls": ["truncated teacher"]}}, "'truncated teacher' isn't for a teacher over several"),
+        (
+            {"distilled": {"supervision": {"loss": "bpr"}}},
+            "a sampled loss, where students look users up, isn't for a teacher over several",
+        ),
         ({"teacher_from": "runs/all"}, r"teacher_from is for a student of one domain; name it in data\.domain"),
     ],
 )
 def test_what_does_not_go_with_domains_is_refused(folder, changed, said):
     with pytest.raises(ValueError, match=said):
         across(folder, **changed)
+
+
+def test_a_domain_without_queries_is_named_before_the_teacher_is_trained(folder, tmp_path):
+    lonely = pl.DataFrame({"user": [1, 2], "item": [100, 100], "time": [0, 0], "domain": ["music"] * 2})
+    pl.concat([log(films=4), lonely], how="vertical_relaxed").write_parquet(tmp_path / "log.parquet")
+    data = {**across(folder).data.model_dump(mode="json"), "source": str(tmp_path / "log.parquet")}
+    counter = Counter()
+    with pytest.raises(DataError, match="domain 'music': the split 'leave-last-out' leaves no validation query there"):
+        run_across(across(folder, data=data), tmp_path / "run", progress=counter)
+    assert counter.ended == []
+
+
+def test_a_domain_is_not_gone_on_from(done):
+    recipe = read_recipe(done / "films" / "recipe.yaml").model_copy(update={"since": str(done / "films")})
+    with pytest.raises(RecipeError, match="a run of one domain of several isn't continued"):
+        run(recipe, done / "again", progress=Counter())

@@ -275,6 +275,11 @@ def test_held_out_users_are_asked_for_by_what_is_written_on_their_items(files, t
     metric = "ndcg@10 after the text of 2 items"
     assert report.between("distilled student", "student alone", metric) is not None
     assert report.between("distilled student", "ids-only, distilled", metric) is None
+    changed["data"]["split"]["after"] = [0]
+    assert not any("words" in name for name, _ in explain(Recipe.model_validate(changed), tmp_path / "run"))
+    changed["data"]["split"]["after"] = [0, 1, 2]
+    plans = dict(explain(Recipe.model_validate(changed), tmp_path / "run"))
+    assert plans["test of teacher"].startswith("will run")  # there are other queries now
 
 
 def test_students_that_read_content_are_tuned(files, tmp_path):

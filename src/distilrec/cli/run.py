@@ -75,7 +75,9 @@ def run_command(
         return
     if content.crosses_domains:
         if limited or content.since is not None:
-            raise RecipeError("--keep, other limits and --since are for one domain: give them the recipe in OUT/DOMAIN")
+            raise RecipeError(
+                "--keep and other limits are for one domain: give them the recipe in OUT/DOMAIN; --since is for none"
+            )
         with Display() as display:
             found = run_across(content, out, jobs=jobs, progress=display)
         _show_across(found, out, as_json)
@@ -152,8 +154,10 @@ def report(run_folder: Annotated[Path, typer.Argument(help="A finished run.")], 
     """Write a finished run's report.json and report.html again."""
     require("torch", "train", "distilrec report")
     from distilrec.pipeline import across_again, report_again
+    from distilrec.recipe import read_recipe
 
-    if (run_folder / "domains.json").is_file():
+    recipe = run_folder / "recipe.yaml"
+    if recipe.is_file() and read_recipe(recipe).crosses_domains:
         _show_across(across_again(run_folder), run_folder, as_json)
     else:
         _show_report(report_again(run_folder), run_folder, as_json)

@@ -10,7 +10,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from distilrec.data.interactions import Dataset, Ids, Interactions
-from distilrec.data.splits import TEST, UNUSED, VALIDATION, ColdUsers, Split, SplitConfig, split, split_negatives
+from distilrec.data.splits import (
+    TEST,
+    UNUSED,
+    VALIDATION,
+    ColdUsers,
+    GlobalTime,
+    Split,
+    SplitConfig,
+    split,
+    split_negatives,
+)
 from distilrec.errors import DataError
 from distilrec.rng import child_seed
 from distilrec.scoring import Ragged
@@ -86,14 +96,16 @@ def tell_apart(items: pl.Series, domains: pl.Series, where: str) -> tuple[pl.Ser
 def split_each(dataset: Dataset, domains: Domains, config: SplitConfig, built: Built) -> tuple[Split, Split | None]:
     """Cut each domain by itself, and give the parts of all: so no domain trains on what another one tests.
 
-    Of users who are held out, each domain draws its own, and the parts of all have an ordinary query for each: after
-    what they took in other domains.
+    The moments of global-time are those of the whole log. Of users who are held out, each domain draws its own, and the
+    parts of all have an ordinary query for each: after what they took in other domains.
     """
     log, dislikes = dataset.interactions, dataset.negatives
     part = np.full(len(log.histories.values), UNUSED, np.uint8)
     negatives_part = None if dislikes is None else np.full(len(dislikes.histories.values), UNUSED, np.uint8)
     cold = np.zeros(log.n_items, np.bool_)
     some_cold = False
+    if isinstance(config, GlobalTime):
+        config = config.at_moments(log)
     for code, name in enumerate(domains.names):
         own = config
         if isinstance(config, ColdUsers):

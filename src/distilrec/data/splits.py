@@ -85,6 +85,11 @@ class GlobalTime(_Kind):
             raise ValueError("validation_from must lie before test_from")
         return self
 
+    def at_moments(self, log: Interactions) -> GlobalTime:
+        """The same with the moments that the quantiles are of this log."""
+        validation_from, test_from = _bounds(log, self)
+        return self.model_copy(update={"validation_from": validation_from, "test_from": test_from})
+
     def moments(self) -> tuple[int, int] | None:
         """The given moments as integers, microseconds for dates; None where quantiles decide."""
         if self.validation_from is None or self.test_from is None:
@@ -360,10 +365,11 @@ def _cold_items(log: Interactions, config: ColdItems) -> Split:
 
 def _cold_users(log: Interactions, config: ColdUsers) -> Parts:
     fitting = np.flatnonzero(log.histories.lengths >= config.after[-1] + config.targets)
-    n_cold = round(config.share * log.n_users)
-    if not 2 <= n_cold <= min(len(fitting), log.n_users - 1):
+    n_users = int((log.histories.lengths > 0).sum())  # of several domains, those of this one
+    n_cold = round(config.share * n_users)
+    if not 2 <= n_cold <= min(len(fitting), n_users - 1):
         raise DataError(
-            f"split: kind 'cold-users' would hold out {n_cold} of {log.n_users} users, of whom {len(fitting)} took at "
+            f"split: kind 'cold-users' would hold out {n_cold} of {n_users} users, of whom {len(fitting)} took at "
             f"least {config.after[-1] + config.targets} items; give another share, or fewer items in after and targets"
         )
     chosen = generator(config.seed, "cold users").permutation(fitting)[:n_cold]

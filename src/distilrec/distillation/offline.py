@@ -270,8 +270,8 @@ class _Objective:
         width = soft.items.shape[1]
         listed = np.where(soft.mask.any(1).cpu().numpy(), recorded, -1)
         seen_before = left_out(self.log, self.labels, listed)
-        trained = self.student.trained_items  # the teacher told nothing of the others
-        untrained = None if trained is None else torch.from_numpy(~trained[: self.known]).to(weights.device)
+        untold = self.labels.left_out
+        never = None if untold is None else torch.from_numpy(untold).to(weights.device)
 
         def term(logits: Tensor, part: slice) -> Tensor:
             rows = torch.arange(part.stop - part.start, device=logits.device).repeat_interleave(width)
@@ -281,8 +281,8 @@ class _Objective:
             owners, seen = seen_before[part].flat()
             keys = (owners * self.known + seen)[seen < self.known]
             known.view(-1).index_fill_(0, torch.from_numpy(keys).to(logits.device), -torch.inf)
-            if untrained is not None:
-                known.masked_fill_(untrained, -torch.inf)
+            if never is not None:
+                known.masked_fill_(never, -torch.inf)
             value = cross_entropy_(known, rows[kept], items, w, tail=tail[part], temperature=tau)
             if known is not logits:
                 logits.zero_()[:, : self.known] = known

@@ -37,6 +37,7 @@ class DomainView(Model):
         self.register_buffer("starts", torch.from_numpy(elsewhere.starts.copy()))
         self.register_buffer("stops", torch.from_numpy(elsewhere.stops.copy()))
         self.register_buffer("elsewhere", torch.from_numpy(elsewhere.values.copy()))
+        self._mapped = (np.empty(0, np.int32), np.empty(0, np.int32))
         self.users: Tensor
         self.items: Tensor
         self.starts: Tensor
@@ -58,10 +59,19 @@ class DomainView(Model):
         users = np.where(known, self.users.numpy()[queries.users], -1).astype(np.int32)
         others = Ragged(self.starts.numpy(), self.stops.numpy(), self.elsewhere.numpy())[queries.users]
         others = Ragged(others.starts, np.where(known, others.stops, others.starts), others.values)
+        if not others.lengths.any():  # rows of one array stay rows of it, and prefixes of one history one pass
+            own_rows = queries.histories
+            return Queries(users, Ragged(own_rows.starts, own_rows.stops, self._among_all(own_rows.values)))
         (first, before), (second, own) = others.flat(), queries.histories.flat()
         order = np.argsort(np.concatenate([first, second]), kind="stable")
         values = np.concatenate([before, self.items.numpy()[own]])[order]
         return Queries(users, Ragged.from_lengths(others.lengths + queries.histories.lengths, values))
+
+    def _among_all(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The places among all of the domain's items; of one array, as that of a log, worked out once."""
+        if values is not self._mapped[0]:
+            self._mapped = values, self.items.numpy()[values]
+        return self._mapped[1]
 
     def flops(self, query: Queries) -> int:
         """Those of the model of all domains."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from distilrec.data import Prepared
-from distilrec.errors import RecipeError
+from distilrec.data.domains import only
+from distilrec.errors import DataError, RecipeError
+from distilrec.pipeline.choice import choose
 from distilrec.pipeline.domains import BY_OWN, OWN
 from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
@@ -42,10 +44,11 @@ def tune_across(
     Returns each domain's recipe with the best ones, which is run in `out`/DOMAIN.
     """
     context = _teach(recipe, out, jobs, progress)
-    return {
-        name: tune(_of_domain(recipe, name, out), out / name, trials, jobs=jobs, progress=progress)
-        for name in _names(context.prepared)
-    }
+    found = {}
+    for name in _names(context.prepared):
+        chosen = choose(_of_domain(recipe, name, out), out / name, jobs=jobs, progress=progress)
+        found[name] = tune(chosen, out / name, trials, jobs=jobs, progress=progress)
+    return found
 
 
 def across_again(out: Path) -> Across:
@@ -69,6 +72,11 @@ def _teach(recipe: Recipe, out: Path, jobs: int | None, progress: Progress) -> C
     """Leave the recipe in `out`, and train the teacher there."""
     end_if_imported()
     context, plan = plan_of(recipe, out, across=True)
+    for name in _names(context.prepared):
+        split = only(context.prepared, name, recipe.data.split).split
+        for part in ("validation", "test"):
+            if len(split.queries(part)[0]) == 0:  # better now than after hours
+                raise DataError(f"domain {name!r}: the split '{recipe.data.split.kind}' leaves no {part} query there")
     write_recipe(recipe, out / RECIPE)
     run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
     return context

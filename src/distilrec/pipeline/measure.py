@@ -55,6 +55,7 @@ def test_model(
     """
     split = prepared.split
     queries, targets = split.queries("test")
+    after = queries.histories.lengths
     earlier = Queries(queries.users, split.train.histories[queries.users], queries.masked)
     if from_train:
         queries = earlier
@@ -65,7 +66,6 @@ def test_model(
     lists, _ = rank(model, queries, LIST_LENGTH)
     values |= cold_item_metrics(model, split, "test", metrics[0])
     if split.after:
-        after = queries.histories.lengths
         values |= {after_items(metrics[0], n): np.where(after == n, values[metrics[0]], np.nan) for n in split.after}
         for name, vectors in words.items():
             values |= _after_words(model, queries, targets, metrics[0], name, vectors, split.after)

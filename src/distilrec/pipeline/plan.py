@@ -104,7 +104,8 @@ class Plan:
     @cached_property
     def words(self) -> dict[str, EncodeWords]:
         """Where users are held out, the vectors of what is written on their items, by modality of text."""
-        if self.recipe.data.split.kind != "cold-users":
+        split = self.recipe.data.split
+        if split.kind != "cold-users" or not any(split.after):
             return {}
         return {
             name: EncodeWords(Stage(f"words of {name}", {}, (self.data, task.stage)), name, task.stage)

@@ -65,7 +65,10 @@ def _contents(prepared: Prepared) -> dict[str, str]:
 
 
 def check_since(recipe: Recipe) -> None:
-    """Raise RecipeError where a run that goes on from an earlier one is to choose its method anew."""
+    """Raise RecipeError where a run that goes on from an earlier one is of a domain, or to choose its method anew."""
+    columns = recipe.data.columns
+    if recipe.since is not None and (recipe.data.domain or (columns is not None and columns.domain)):
+        raise RecipeError("since: a run of one domain of several isn't continued; run the recipe anew")
     if recipe.since is not None and recipe.method is not None:
         raise RecipeError(
             "method: auto begins anew, and a run with since goes on with earlier students; "
@@ -77,6 +80,8 @@ def _fingerprint(prepared: Prepared) -> str:
     """Of the data and of how they are split."""
     digest = hashlib.sha256(prepared.dataset.fingerprint.encode())
     digest.update(prepared.split.part.tobytes())
+    if prepared.split.after:
+        digest.update(f"{prepared.split.after} {prepared.split.targets}".encode())
     if prepared.negatives_split is not None:
         digest.update(prepared.negatives_split.part.tobytes())
     if prepared.earlier is not None:

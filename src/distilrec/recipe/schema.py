@@ -182,6 +182,9 @@ class Recipe(Part):
             "record.kind 'factored'": record.kind == "factored",
             "evaluation.ablation": evaluation.ablation,
         }
+        looks_up = not reads_histories(self.student.model)
+        sampled = any(part.supervision.loss != "softmax" for part in (self.distilled, *self.compared.values()))
+        unfit["a sampled loss, where students look users up,"] = looks_up and sampled
         unfit |= {f"the control {name!r}": True for name in evaluation.controls if name in OF_MEMBERS}
         for name in (name for name, given in unfit.items() if given):
             raise ValueError(f"{name} isn't for a teacher over several domains; leave it out")

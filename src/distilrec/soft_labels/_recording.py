@@ -25,7 +25,7 @@ from distilrec.soft_labels._keys import query_keys
 from distilrec.soft_labels._scoring import answer, answer_with_states, blocks, factors, mask_seen
 from distilrec.soft_labels.config import RecordConfig, forecast
 from distilrec.soft_labels.manifest import Layout, shard_name
-from distilrec.soft_labels.table import SoftLabels
+from distilrec.soft_labels.table import LEFT_OUT, SoftLabels
 
 __all__ = ["Progress", "Recording"]
 
@@ -115,7 +115,14 @@ class Recording:
             )
 
     def write_items(self, layout: Layout) -> None:
-        """Write the arrays with one row per item, where the kind has any."""
+        """Write the arrays with one row per item, where there are any."""
+        if self.left_out is not None and not (self.path / f"{LEFT_OUT}.npy").is_file():
+            partial = self.path / ".left-out.tmp"
+            partial.mkdir()
+            with NpyWriter(partial, {LEFT_OUT: (np.dtype(np.bool_), ())}, len(self.left_out)) as writer:
+                writer.append({LEFT_OUT: self.left_out})
+            publish(partial / f"{LEFT_OUT}.npy", self.path / f"{LEFT_OUT}.npy")
+            partial.rmdir()
         columns = layout.item_columns()
         if not columns or all((self.path / f"{name}.npy").is_file() for name in columns):
             return

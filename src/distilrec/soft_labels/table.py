@@ -18,7 +18,9 @@ from distilrec.soft_labels._shards import Shards
 from distilrec.soft_labels.batch import SoftBatch
 from distilrec.soft_labels.manifest import Manifest, cure
 
-__all__ = ["SoftLabels"]
+__all__ = ["LEFT_OUT", "SoftLabels"]
+
+LEFT_OUT = "left_out"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -132,6 +134,18 @@ class SoftLabels:
         """(N, D) float32, for kind `factored`: score = hidden @ item_vectors.T + item_bias."""
         self._need(("factored",), "item vectors")
         return self._shards.item_array("item_vectors")
+
+    @cached_property
+    def left_out(self) -> NDArray[np.bool_] | None:
+        """(N,) bool: the items that no query was told of; None where there are none such."""
+        path = self.path / f"{LEFT_OUT}.npy"
+        if path.name not in self.manifest.checksums:
+            return None
+        try:
+            found: NDArray[np.bool_] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ArtefactError(f"{path}: damaged ({error}); delete {self.path} and record again") from error
+        return found
 
     @property
     def item_features(self) -> NDArray[np.float32]:
