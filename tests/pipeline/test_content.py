@@ -302,7 +302,15 @@ def test_words_need_a_student_that_reads_text(finished):
 def test_cold_users_are_measured_by_what_is_known_of_them(files, tmp_path):
     changed = content(files, students={}, evaluation={"seeds": 2, "metrics": ["ndcg@10"], "controls": ["popularity"]})
     changed["data"]["split"] = {"kind": "cold-users", "share": 0.3, "after": [0, 2, 5], "targets": 3}
+    changed["teacher"].append({"name": "popular", "model": {"model": "popularity"}})
+    changed |= {"record": {}, "weighing": "by-history"}
     report = run(Recipe.model_validate(changed), tmp_path, jobs=1, progress=Counter())
+    blend = report.teacher_blend
+    assert blend is not None
+    assert blend.members == ["fusion", "popular"] == list(report.teacher_weights)
+    nothing, some = (blend.by_user[known] for known in ("0", "3–9"))
+    assert nothing[1] - nothing[0] > some[1] - some[0]  # popularity is for those of whom nothing is known
+    assert "What the teacher listens to" in (tmp_path / "report.html").read_text(encoding="utf-8")
     metrics = report.arm("distilled_student").metrics
     assert metrics["ndcg@10 after 5 items"].mean > metrics["ndcg@10 after 0 items"].mean
     assert {c.metric for c in report.comparisons} == {"ndcg@10", *(f"ndcg@10 after {n} items" for n in (0, 2, 5))}

@@ -36,7 +36,7 @@ class TakeDomain(Task):
         model, known = load_model(store.folder(self.source)), store.result(self.source)
         view = DomainView(model, places.users, places.items, taken_elsewhere(context.prepared))
         kept = saved(view, context.store.folder(self.stage))
-        return kept | {name: value for name, value in known.items() if name in ("weights", *kept)}
+        return kept | {name: value for name, value in known.items() if name in ("weights", "by_history", *kept)}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class DomainPlan(Plan):
     @cached_property
     def own_teacher(self) -> WeighTeacher:
         """The same teacher, trained on this domain alone."""
-        stages = tuple(member.stage for member in self.own_members)
-        return WeighTeacher(Stage(OWN, {}, stages), stages)
+        return self._weighed(OWN, self.own_members)
 
     @cached_property
     def own_labels(self) -> RecordLabels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -144,8 +144,14 @@ class Plan:
     @cached_property
     def teacher(self) -> Task:
         """The teacher."""
-        stages = tuple(member.stage for member in self.members)
-        return WeighTeacher(Stage(TEACHER, {}, stages), stages)
+        return self._weighed(TEACHER, self.members)
+
+    def _weighed(self, name: str, members: Sequence[FitMember]) -> WeighTeacher:
+        """A teacher of these members."""
+        stages, by_history = tuple(member.stage for member in members), self.recipe.weighing == "by-history"
+        # Weights by how much is known hang on the data themselves.
+        settings, parents = ({"weighing": "by-history"}, (self.data,)) if by_history else ({}, ())
+        return WeighTeacher(Stage(name, settings, (*parents, *stages)), stages, by_history)
 
     @cached_property
     def labels(self) -> RecordLabels:

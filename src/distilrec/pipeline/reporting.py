@@ -105,6 +105,7 @@ class _Maker:
             "tried": self.tuning(self.plan.recipe.tried),
             "smallest": self.smallest(),
             "hybrid": self.hybrid(),
+            "teacher_blend": self.teacher_blend(),
             "drift": self.drift(),
             "environment": environment(self.plan.recipe.seed),
         }
@@ -401,6 +402,14 @@ class _Maker:
             return None
         said = self.results[HYBRID][0]
         return {"members": said["members"], "by_user": said["weights"]["user"], "by_item": said["weights"]["item"]}
+
+    def teacher_blend(self) -> dict[str, Any] | None:
+        """What each member of a teacher weighs whose weights hang on what is known."""
+        found = self.context.store.result(self.plan.teacher.stage).get("by_history")
+        if found is None:
+            return None
+        names = [member.name for member in self.plan.recipe.teacher]
+        return {"members": names, "by_user": found["user"], "by_item": found["item"]}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""

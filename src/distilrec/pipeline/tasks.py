@@ -21,6 +21,7 @@ from distilrec.models import (
     DomainView,
     DotProductModel,
     Ensemble,
+    Hybrid,
     Known,
     Model,
     Popularity,
@@ -117,9 +118,10 @@ class FitMember(Task):
 
 @dataclass(frozen=True)
 class WeighTeacher(Task):
-    """Make the members one teacher, their weights fitted on validation."""
+    """Make the members one teacher, their weights fitted on validation; by_history: as a hybrid's are."""
 
     members: tuple[Stage, ...]
+    by_history: bool = False
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Fit the weights and save the members that have any; a single one is the teacher as it is."""
@@ -128,6 +130,11 @@ class WeighTeacher(Task):
         seconds = sum(context.store.result(member)["train_seconds"] for member in self.members)
         if len(models) == 1:
             return saved(models[0], folder, seconds=seconds)
+        if self.by_history:
+            hybrid = Hybrid(models, context.prepared.split.train.item_counts())
+            hybrid.fit_weights(*context.prepared.split.queries("validation"))
+            told = {"weights": hybrid.shared.tolist(), "by_history": hybrid.table()}
+            return {**saved(hybrid, folder, seconds=seconds), **told}
         ensemble = Ensemble(models)
         quality = ensemble.fit_weights(*context.prepared.split.queries("validation"))
         kept = saved(ensemble.pruned(), folder, seconds=seconds)

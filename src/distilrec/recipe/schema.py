@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -50,6 +50,8 @@ _SUCH_AS = {
 class Recipe(Part):
     """All settings of a run.
 
+    weighing: of the teacher's members, on validation: `fixed`, the same weights for all, or `by-history`, as a hybrid
+    does by how much is known of user and item; the latter is for users of whom little is known.
     method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
     `distilled`. tried: what such a choice saw, best first. smallest: what a search for the smallest student saw.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.
@@ -71,6 +73,7 @@ class Recipe(Part):
     method: Auto | None = None
     data: DataConfig
     teacher: tuple[Member, ...] = Field(min_length=1)
+    weighing: Literal["fixed", "by-history"] = "fixed"
     record: Record = Record()
     student: Student
     alone: Alone = Alone()

@@ -270,7 +270,7 @@ class Hybrid(Part):
     """What each part of a hybrid weighs, by how much is known of the user and of the item; of the first seed."""
 
     members: list[str]
-    """Whose standardised scores are added up; the first is the distilled student."""
+    """Whose standardised scores are added up."""
     by_user: dict[str, list[float]]
     """By the length of the history: the weight of each member."""
     by_item: dict[str, list[float]]

@@ -77,6 +77,8 @@ class Report(BaseModel):
     """Null unless the smallest student within limits was asked for."""
     hybrid: Hybrid | None = None
     """Null unless the recipe asks for a hybrid."""
+    teacher_blend: Hybrid | None = None
+    """Null unless the teacher's members are weighed by how much is known of user and item."""
     drift: Drift | None = None
     """Null unless the run goes on from an earlier one."""
     environment: Environment
