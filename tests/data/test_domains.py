@@ -8,8 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from distilrec.data import Columns, ItemColumns, Preparation, Prepared, from_dataframe, load, taken_elsewhere
+from distilrec.data import (
+    Columns,
+    ItemColumns,
+    Preparation,
+    Prepared,
+    audit_domain,
+    from_dataframe,
+    load,
+    taken_elsewhere,
+)
 from distilrec.data.config import DataConfig
+from distilrec.data.domains import twins
 from distilrec.errors import DataError
 
 COLUMNS = Columns(user="user", item="item", time="time", domain="domain")
@@ -209,6 +219,25 @@ class TestOneDomain:
         assert [(places.tolist(), [v.tolist() for v in values]) for places, values in contents.blocks()] == [
             ([1], [[4.0]])
         ]
+
+    def test_what_is_listed_in_two_domains_is_named(self):
+        """Users 0 to 9 took p0 and its twin q0; of the others nobody took the same pair as somebody else."""
+        rows = [(user, f"{domain}0", "train", domain) for user in range(10) for domain in ("p", "q")]
+        rows += [(user, f"p{user}", "test", "p") for user in range(10, 15)]
+        rows += [(user, f"q{user}", "train", "q") for user in range(10, 15)]
+        frame = pl.DataFrame(rows, schema=["user", "item", "part", "domain"], orient="row")
+        frame = frame.with_columns(
+            part=pl.when((pl.col("user") < 3) & (pl.col("domain") == "p")).then(pl.lit("test")).otherwise("part")
+        )
+        columns = Columns(user="user", item="item", part="part", domain="domain")
+        preparation = Preparation.model_validate({"domain": "p", "split": {"kind": "column"}})
+        prepared = from_dataframe(frame, columns, preparation=preparation)
+        assert twins(prepared) == (3, 8)
+        finding = audit_domain(prepared)
+        assert (finding.severity, finding.value) == ("warning", 3 / 8)
+        assert finding.sentence.startswith("3 of 8 test items have a twin in another domain")
+        elsewhere = from_dataframe(frame, columns, preparation=preparation.model_copy(update={"domain": "q"}))
+        assert audit_domain(elsewhere).severity == "ok"
 
     def test_another_name_is_refused(self):
         with pytest.raises(DataError, match="no domain is called 'music'; there are books, films"):

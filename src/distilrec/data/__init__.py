@@ -1,6 +1,6 @@
 """Interaction logs, ids, histories, splits and batches; where they come from and what is wrong with them."""
 
-from distilrec.data.audit import Finding, audit
+from distilrec.data.audit import Finding, audit, audit_domain
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation
 from distilrec.data.content import Contents, Modality, ModalityKind, contents_of
@@ -75,6 +75,7 @@ __all__ = [
     "SplitConfig",
     "UserBatches",
     "audit",
+    "audit_domain",
     "clusters",
     "contents_of",
     "cycles",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from distilrec.data.build import first_of_pairs
+from distilrec.data.domains import twins
 from distilrec.data.splits import TEST, TRAIN, VALIDATION, Split
 
-__all__ = ["Finding", "audit"]
+if TYPE_CHECKING:
+    from distilrec.data.load import Prepared
+
+__all__ = ["Finding", "audit", "audit_domain"]
 
 _SAMPLED_USERS = 10_000  # for the check that sorts; the share it estimates is then known to about a percent
 
@@ -50,6 +54,19 @@ def audit(split: Split) -> list[Finding]:
     if split.log.times is not None:
         findings += [_order(rows), _global_time(rows)]
     return [*findings, _cold_users(rows), _cold_items(rows), _item_order(rows)]
+
+
+def audit_domain(prepared: Prepared) -> Finding:
+    """Check one domain of several for test items that the user took in another domain under another id."""
+    found, of = twins(prepared)
+    return _finding(
+        "twins",
+        found / max(1, of),
+        f"{found:,} of {of:,} test items have a twin in another domain, which nearly the same users took, and this user in "
+        "training: the same thing twice, so that what domains bring each other is partly no knowledge of taste.",
+        "No test item is known from another domain under another id.",
+        "warning",
+    )
 
 
 class _Rows:

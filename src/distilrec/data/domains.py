@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distilrec.data.interactions import Dataset, Ids, Interactions
 from distilrec.data.splits import (
     TEST,
+    TRAIN,
     UNUSED,
     VALIDATION,
     ColdUsers,
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from distilrec.data.build import Built
     from distilrec.data.load import Prepared
 
-__all__ = ["Domains", "Places", "only", "split_each", "taken_elsewhere", "tell_apart"]
+__all__ = ["Domains", "Places", "only", "split_each", "taken_elsewhere", "tell_apart", "twins"]
 
 Codes = NDArray[np.uint8]
 MOST = 100
+TWINS = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,40 @@ def taken_elsewhere(prepared: Prepared) -> Ragged:
         kept &= log.times < first[log.flat()[0]]
     lengths = np.bincount(log.flat()[0][kept], minlength=log.n_users)[places.users]
     return Ragged.from_lengths(lengths, log.histories.values[kept])
+
+
+def twins(prepared: Prepared, most: int = 10_000) -> tuple[int, int]:
+    """How many test targets have a twin that the user took in another domain's training part, and of how many.
+
+    A twin is an item that nearly the same users took, at least 0.8 of those of both but this one: most likely the same
+    thing under another id. Then finding the target takes no knowledge of taste. most: test interactions that are looked
+    at, drawn once where there are more.
+    """
+    whole, places = prepared.whole, prepared.places
+    assert whole is not None  # it is one domain of several
+    assert places is not None
+    assert whole.dataset.domains is not None
+    users, at = whole.split.log.flat()
+    rows = pl.DataFrame(
+        {"user": users, "item": whole.split.log.histories.values[at], "part": whole.split.part[at]}
+    ).with_columns(own=pl.Series(whole.dataset.domains.of_items[whole.split.log.histories.values[at]] == places.code))
+    own, others = rows.filter("own").select("user", "item", "part"), rows.filter(~pl.col("own"))
+    test = own.filter(pl.col("part") == TEST)
+    if test.height > most:
+        test = test.sample(most, seed=0)
+    taken = others.filter(pl.col("part") == TRAIN).select("user", other="item")
+    pairs = test.select("user", "item").join(taken, on="user")
+    both = (
+        pairs.select("item", "other").unique().join(own.select("item", "user"), on="item")
+        .join(others.select("user", other="item"), on=["user", "other"], how="semi")
+        .group_by("item", "other").agg(both=pl.len() - 1)
+    )  # fmt: skip
+    counts = own.group_by("item").agg(own=pl.len() - 1)
+    elsewhere = others.group_by(other="item").agg(elsewhere=pl.len() - 1)
+    found = both.join(counts, on="item").join(elsewhere, on="other")
+    alike = pl.col("both") / (pl.col("own") + pl.col("elsewhere") - pl.col("both"))
+    same = found.filter((pl.col("both") > 0) & (alike >= TWINS)).select("item", "other")
+    return pairs.join(same, on=["item", "other"], how="semi").select("user", "item").unique().height, test.height
 
 
 def _of(log: Interactions, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.data import audit
+from distilrec.data import audit, audit_domain
 from distilrec.evaluation import agreement, cost, slices, statistics
 from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.models import Outgrown
@@ -371,9 +371,11 @@ class _Maker:
         ]
 
     def audit(self) -> list[dict[str, Any]]:
+        prepared = self.context.prepared
+        findings = audit(prepared.split) + ([] if prepared.whole is None else [audit_domain(prepared)])
         return [
             {"check": f.check, "severity": SEVERITY[f.severity], "sentence": f.sentence, "value": f.value}
-            for f in audit(self.context.prepared.split)
+            for f in findings
         ]
 
     def tuning(self, found: dict[str, Chosen]) -> list[dict[str, Any]]:
