@@ -62,8 +62,8 @@ def audit_domain(prepared: Prepared) -> Finding:
     return _finding(
         "twins",
         found / max(1, of),
-        f"{found:,} of {of:,} test items have a twin in another domain, which nearly the same users took, and this user "
-        "in training: the same thing twice, so that what domains bring each other is partly no knowledge of taste.",
+        f"{found:,} of {of:,} test items have a twin in another domain, which nearly the same users took, this user in "
+        "training: the same thing twice, so that what domains bring each other is partly no knowledge of taste.",
         "No test item is known from another domain under another id.",
         "warning",
     )
