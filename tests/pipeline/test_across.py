@@ -219,3 +219,11 @@ def test_a_domain_is_not_gone_on_from(done):
     recipe = read_recipe(done / "films" / "recipe.yaml").model_copy(update={"since": str(done / "films")})
     with pytest.raises(RecipeError, match="a run of one domain of several isn't continued"):
         run(recipe, done / "again", progress=Counter())
+
+
+def test_a_domain_is_not_called_like_a_runs_own_folder(folder, tmp_path):
+    renamed = log(films=4).with_columns(pl.col("domain").replace("films", "stages"))
+    renamed.write_parquet(tmp_path / "log.parquet")
+    data = {**across(folder).data.model_dump(mode="json"), "source": str(tmp_path / "log.parquet")}
+    with pytest.raises(DataError, match="a domain can't be called 'stages'"):
+        run_across(across(folder, data=data), tmp_path / "run", progress=Counter())

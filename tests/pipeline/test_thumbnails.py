@@ -6,13 +6,11 @@ import base64
 import io
 
 import polars as pl
-import pytest
+from PIL import Image
 
 from distilrec.data import Columns, Dataset, ItemColumns, Modality, from_dataframe
 from distilrec.pipeline.thumbnails import HEIGHT, WIDEST, thumbnails
 from distilrec.report.parts import Example, Listed
-
-Image = pytest.importorskip("PIL.Image")
 
 
 class Listing:

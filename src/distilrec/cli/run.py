@@ -183,15 +183,16 @@ def tune(
     from distilrec.pipeline import tune as tune_recipe
     from distilrec.recipe import read_recipe, write_recipe
 
-    if read_recipe(recipe).crosses_domains:
+    given = read_recipe(recipe)
+    if given.crosses_domains:
         with Display() as display:
-            each = tune_across(read_recipe(recipe), out, trials, jobs=jobs, progress=display)
+            each = tune_across(given, out, trials, jobs=jobs, progress=display)
         for name, found in each.items():
             write_recipe(found, out / name / "tuned.yaml")
         show({name: str(out / name / "tuned.yaml") for name in each}, as_json)
         return
     with Display() as display:
-        content = choose(read_recipe(recipe), out, jobs=jobs, progress=display)
+        content = choose(given, out, jobs=jobs, progress=display)
         tuned = tune_recipe(content, out, trials, jobs=jobs, progress=display)
     write_recipe(tuned, out / "tuned.yaml")
     chosen: dict[str, Any] = {str(arm): found.model_dump() for arm, found in tuned.tuned.items()}

@@ -15,6 +15,7 @@ from distilrec.data.splits import (
     TRAIN,
     UNUSED,
     VALIDATION,
+    ColdItems,
     ColdUsers,
     GlobalTime,
     Split,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Domains", "Places", "only", "split_each", "taken_elsewhere", "tell_apart", "twins"]
 
 Codes = NDArray[np.uint8]
-MOST = 100
-TWINS = 0.8
+MOST = 100  # domains
+TWINS = 0.8  # share of the users of two items who took both
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,6 @@ def split_each(dataset: Dataset, domains: Domains, config: SplitConfig, built: B
     part = np.full(len(log.histories.values), UNUSED, np.uint8)
     negatives_part = None if dislikes is None else np.full(len(dislikes.histories.values), UNUSED, np.uint8)
     cold = np.zeros(log.n_items, np.bool_)
-    some_cold = False
     if isinstance(config, GlobalTime):
         config = config.at_moments(log)
     for code, name in enumerate(domains.names):
@@ -121,12 +121,11 @@ def split_each(dataset: Dataset, domains: Domains, config: SplitConfig, built: B
         part[positions] = cut.part
         if cut.cold_items is not None:
             cold |= cut.cold_items
-            some_cold = True
         if dislikes is not None and negatives_part is not None:
             positions, narrow = _narrowed(dislikes, domains.of_items == code)
             column = None if built.negatives_part is None else built.negatives_part[positions]
             negatives_part[positions] = split_negatives(cut, narrow, own, column).part
-    whole = Split(log, part, cold_items=cold if some_cold else None)
+    whole = Split(log, part, cold_items=cold if isinstance(config, ColdItems) else None)
     return whole, None if dislikes is None or negatives_part is None else Split(dislikes, negatives_part)
 
 

@@ -13,7 +13,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.run import RECIPE, report_again, run
 from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
-from distilrec.pipeline.stages import writing
+from distilrec.pipeline.stages import STAGES, writing
 from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.tuning import tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
@@ -90,6 +90,8 @@ def _names(prepared: Prepared) -> tuple[str, ...]:
     domains = prepared.dataset.domains
     if domains is None:
         raise RecipeError("data.columns.domain names no column of domains")
+    if STAGES in domains.names:
+        raise DataError(f"a domain can't be called {STAGES!r}, as the folder of a run's stages is; rename it")
     return domains.names
 
 

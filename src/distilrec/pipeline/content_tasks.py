@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 from safetensors.numpy import save_file
 
 from distilrec.encoders import (
@@ -112,22 +112,22 @@ class EncodeWords(Task):
         queries, _ = context.prepared.split.queries("test")
         rows, items = queries.histories.flat()
         written: dict[int, str] = contents.of(np.unique(items))
-        texts = [""] * len(queries)
-        for row, item in zip(rows.tolist(), items.tolist(), strict=True):
-            texts[row] = f"{texts[row]}\n{written.get(item, '')}".strip()
-        encoder, told = load_encoder(context.store.folder(self.content)), [n for n, text in enumerate(texts) if text]
-        vectors: NDArray[np.float32] | None = None
-        for begin in range(0, len(told), WORDS_AT_ONCE):
+        texts = pl.DataFrame(
+            {"item": list(written), "text": list(written.values())}, schema={"item": pl.Int32, "text": pl.String}
+        )
+        taken = pl.DataFrame({"row": rows, "item": items}).join(texts, on="item", maintain_order="left")
+        told = taken.group_by("row", maintain_order=True).agg(pl.col("text").str.join("\n"))
+        encoder = load_encoder(context.store.folder(self.content))
+        vectors = np.full((len(queries), 1), np.nan, np.float32)  # as wide as what the encoder makes, once it has
+        for begin in range(0, told.height, WORDS_AT_ONCE):
             some = told[begin : begin + WORDS_AT_ONCE]
-            found = encoder.encode([encoder.prepare(texts[n]) for n in some])
-            if vectors is None:
-                vectors = np.full((len(texts), found.shape[1]), np.nan, np.float32)
-            vectors[some] = found
-            on_progress(begin + len(some), len(told), "texts")
-        if vectors is None:
-            vectors = np.full((len(texts), 1), np.nan, np.float32)
+            found = encoder.encode([encoder.prepare(text) for text in some["text"]])
+            if begin == 0:
+                vectors = np.full((len(queries), found.shape[1]), np.nan, np.float32)
+            vectors[some["row"].to_numpy()] = found
+            on_progress(begin + some.height, told.height, "texts")
         save_file({"vectors": vectors}, folder / WORDS)
-        return {"texts": len(told)}
+        return {"texts": told.height}
 
 
 @dataclass(frozen=True)

@@ -105,11 +105,7 @@ def _after_words(
         own = Restricted(wider, np.arange(model.n_items))
         told = Queries(queries.users[some], said, queries.masked[some])
         values[some] = evaluate(own, told, targets[some], [metric])[metric]
-    return {
-        after_items(metric, n).replace("after", f"after the {name} of"): np.where(found == n, values, np.nan)
-        for n in after
-        if n > 0
-    }
+    return {f"{metric} after the {name} of {n} items": np.where(found == n, values, np.nan) for n in after if n > 0}
 
 
 def cold_item_metrics(model: Recommender, split: Split, part: Part, metric: str) -> dict[str, NDArray[np.float64]]:
