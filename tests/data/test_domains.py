@@ -19,7 +19,7 @@ from distilrec.data import (
     taken_elsewhere,
 )
 from distilrec.data.config import DataConfig
-from distilrec.data.domains import twins
+from distilrec.data.domains import twins, twins_in_test
 from distilrec.errors import DataError
 
 COLUMNS = Columns(user="user", item="item", time="time", domain="domain")
@@ -34,6 +34,20 @@ LOG = pl.DataFrame(
     schema=["user", "item", "time", "domain"],
     orient="row",
 )  # fmt: skip
+
+
+def two_shops() -> tuple[Columns, pl.DataFrame]:
+    """Users 0 to 9 took p0 and its twin q0; of the others nobody took the same pair as somebody else."""
+    rows = [
+        (user, f"{shop}0", "test" if user < 3 and shop == "p" else "train", shop) for user in range(10) for shop in "pq"
+    ]
+    rows += [(user, f"p{user}", "test", "p") for user in range(10, 15)]
+    rows += [(user, f"q{user}", "train", "q") for user in range(10, 16)]
+    frame = pl.DataFrame(rows, schema=["user", "item", "part", "domain"], orient="row")
+    return Columns(user="user", item="item", part="part", domain="domain"), frame
+
+
+TWO_SHOPS = two_shops()
 
 
 def told(prepared: Prepared) -> dict[str, list[tuple[object, int]]]:
@@ -221,23 +235,52 @@ class TestOneDomain:
         ]
 
     def test_what_is_listed_in_two_domains_is_named(self):
-        """Users 0 to 9 took p0 and its twin q0; of the others nobody took the same pair as somebody else."""
-        rows = [(user, f"{domain}0", "train", domain) for user in range(10) for domain in ("p", "q")]
-        rows += [(user, f"p{user}", "test", "p") for user in range(10, 15)]
-        rows += [(user, f"q{user}", "train", "q") for user in range(10, 15)]
-        frame = pl.DataFrame(rows, schema=["user", "item", "part", "domain"], orient="row")
-        frame = frame.with_columns(
-            part=pl.when((pl.col("user") < 3) & (pl.col("domain") == "p")).then(pl.lit("test")).otherwise("part")
-        )
-        columns = Columns(user="user", item="item", part="part", domain="domain")
+        """Three of the ten users of p0 and its twin q0 have p0 in test."""
+        columns, frame = TWO_SHOPS
         preparation = Preparation.model_validate({"domain": "p", "split": {"kind": "column"}})
         prepared = from_dataframe(frame, columns, preparation=preparation)
-        assert twins(prepared) == (3, 8)
+        assert twins_in_test(prepared) == (3, 8)
         finding = audit_domain(prepared)
         assert (finding.severity, finding.value) == ("warning", 3 / 8)
         assert finding.sentence.startswith("3 of 8 test items have a twin in another domain")
         elsewhere = from_dataframe(frame, columns, preparation=preparation.model_copy(update={"domain": "q"}))
         assert audit_domain(elsewhere).severity == "ok"
+
+    def test_what_is_listed_in_two_domains_is_kept_in_the_smaller(self):
+        columns, frame = TWO_SHOPS
+        dropping = Preparation.model_validate({"twins": "drop", "split": {"kind": "column"}})
+        prepared = from_dataframe(frame, columns, preparation=dropping)
+        assert "q0" not in prepared.dataset.item_ids.values
+        assert prepared.dataset.item_ids.values.to_list()[0] == "p0"
+        assert len(prepared.dataset.interactions) == len(frame) - 10
+        assert prepared.dataset.notes[-1] == (
+            "1 items are in two domains under two ids; they were dropped, with 10 interactions, from the larger one."
+        )
+        one = from_dataframe(frame, columns, preparation=dropping.model_copy(update={"domain": "p"}))
+        assert audit_domain(one).severity == "ok"
+        with pytest.raises(DataError, match=r"twins: drop.*columns\.domain"):
+            from_dataframe(frame.drop("domain"), columns.model_copy(update={"domain": None}), preparation=dropping)
+
+    def test_twins_are_those_of_a_count_of_all_pairs(self):
+        """Items of both domains with planted twins, some with a user or two astray, against counting every pair."""
+        rng = np.random.default_rng(0)
+        first = [rng.choice(200, size, replace=False) for size in rng.integers(1, 20, 60)]
+        astray = [np.append(users[len(users) // 8 :], rng.integers(200)) for users in first[:40]]
+        rows = [*first, *(np.unique(users) for users in astray), *(rng.choice(200, 5) for _ in range(20))]
+        pairs = [(user, item) for item, users in enumerate(rows) for user in set(users.tolist())]
+        log = from_dataframe(
+            pl.DataFrame(pairs, schema=["user", "item"], orient="row"), Columns(user="user", item="item")
+        )
+        counted = []
+        for one in range(60):
+            for two in range(60, 120):
+                a, b = set(rows[one].tolist()), set(rows[two].tolist())
+                both = len(a & b) - 1
+                if both > 0 and both / (len(a) + len(b) - both - 2) >= 0.8:
+                    counted.append((one, two))
+        assert len(counted) > 10
+        found = twins(log.dataset.interactions, np.repeat([0, 1], 60).astype(np.uint8))
+        assert list(zip(*(side.tolist() for side in found), strict=True)) == counted
 
     def test_another_name_is_refused(self):
         with pytest.raises(DataError, match="no domain is called 'music'; there are books, films"):

@@ -35,6 +35,15 @@ class TestEnsemble(ModelContract):
         assert model.reads_histories
 
 
+class TestEnsembleByHistory(TestEnsemble):
+    def make(self, data: Split, *, training: TrainingConfig | None = None) -> Model:
+        made = super().make(data, training=training)
+        assert isinstance(made, Ensemble)
+        model = Ensemble(made.list_members(), by_history=True).eval()
+        model.weights.copy_(torch.tensor([[share, 1 - share] for share in (0.0, 0.2, 0.4, 0.6, 1.0)]))
+        return model
+
+
 class Table(Model):
     """Scores of each user, looked up."""
 
@@ -68,7 +77,7 @@ def test_weights_find_the_better_member():
     """A search that kept the last mix instead of the best one would weigh noise."""
     ensemble = Ensemble([Table(noise(0)), Table(torch.eye(30) * 9 + noise(1))])
     assert ensemble.fit_weights(*everyone(30)) == 1.0
-    assert ensemble.weights.tolist() == [0.0, 1.0]
+    assert ensemble.weights.tolist() == [[0.0, 1.0]]
 
 
 def test_members_that_know_different_users_are_mixed():
@@ -78,6 +87,34 @@ def test_members_that_know_different_users_are_mixed():
     quality = Ensemble(members).fit_weights(*everyone(30))
     alone = [Ensemble([member]).fit_weights(*everyone(30)) for member in members]
     assert quality > max(alone) + 0.05
+
+
+def test_by_history_each_length_listens_to_who_knows_it():
+    """60 users without history whom the first member knows, 60 with two items whom the second knows, 20 with five."""
+    known = (torch.arange(140) < 60).unsqueeze(1)
+    noise = torch.randn(2, 140, 140, generator=torch.Generator().manual_seed(0))
+    right, wrong = torch.eye(140) * 9, torch.eye(140).roll(1, dims=1) * 9
+    members = [Table(torch.where(who, right, wrong) + noise[n]) for n, who in enumerate([known, ~known])]
+    rows = [[]] * 60 + [[0, 1]] * 60 + [[0, 1, 2, 3, 4]] * 20
+    queries = Queries(np.arange(140, dtype=np.int32), Ragged.from_rows(rows))
+    targets = everyone(140)[1]
+    ensemble, shared = Ensemble(members, by_history=True), Ensemble(members)
+    assert ensemble.fit_weights(queries, targets) > shared.fit_weights(queries, targets)
+    assert ensemble.weights[:2].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    # Too few have five items, and nobody has more.
+    assert (ensemble.weights[2:] == shared.weights).all()
+    torch.testing.assert_close(ensemble.score(queries[:1]), Ensemble(members[:1]).score(queries[:1]))
+    torch.testing.assert_close(ensemble.score(queries[120:]), shared.score(queries[120:]))
+    mean = (60 * ensemble.weights[0] + 60 * ensemble.weights[1] + 20 * shared.weights[0]) / 140
+    assert ensemble.mean_weights(queries) == pytest.approx(mean.tolist())
+
+
+def test_by_history_comes_back_from_disk(tmp_path):
+    ensemble = Ensemble([build(LightGCNConfig(embedding_size=4), 3, 5, seed=seed) for seed in (0, 1)], by_history=True)
+    ensemble.weights.copy_(torch.tensor([[share, 1 - share] for share in (0.0, 0.2, 0.4, 0.6, 1.0)]))
+    save_model(ensemble, tmp_path)
+    queries = Queries(np.arange(3, dtype=np.int32), Ragged.from_rows([[], [0, 1], [0, 1, 2]]))
+    torch.testing.assert_close(load_model(tmp_path).score(queries), ensemble.score(queries))
 
 
 def test_only_what_serves_is_saved(tmp_path):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from distilrec.data.build import first_of_pairs
-from distilrec.data.domains import twins
+from distilrec.data.domains import twins_in_test
 from distilrec.data.splits import TEST, TRAIN, VALIDATION, Split
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ def audit(split: Split) -> list[Finding]:
 
 def audit_domain(prepared: Prepared) -> Finding:
     """Check one domain of several for test items that the user took in another domain under another id."""
-    found, of = twins(prepared)
+    found, of = twins_in_test(prepared)
     return _finding(
         "twins",
         found / max(1, of),
         f"{found:,} of {of:,} test items have a twin in another domain, which nearly the same users took, this user in "
-        "training: the same thing twice, so that what domains bring each other is partly no knowledge of taste.",
+        "training: the same thing twice, so that what domains bring each other is partly no knowledge of taste. Load "
+        "with `twins: drop`.",
         "No test item is known from another domain under another id.",
         "warning",
     )

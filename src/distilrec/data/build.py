@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from distilrec.data.domains import Domains, tell_apart
+from distilrec.data.domains import Domains, tell_apart, twins
 from distilrec.data.interactions import Dataset, Ids, Interactions
 from distilrec.errors import DataError
 from distilrec.scoring import Ragged
@@ -82,6 +82,8 @@ def build(frame: pl.DataFrame, preparation: Preparation, name: str, since: Snaps
     del users, items, liked, extra
     _sort(log)
     _settle_repeats(log, len(item_ids), preparation.repeats, notes)
+    if preparation.twins == "drop":
+        _drop_twins(log, len(user_ids), domains, name, notes)
     keep = _filtered(log, len(user_ids), len(item_ids), preparation, notes)
     if not keep.all():
         log.take(keep)
@@ -178,6 +180,23 @@ def _settle_repeats(log: _Log, n_items: int, repeats: Repeats, notes: list[str])
     if dropped:
         log.take(keep)
         notes.append(f"{dropped:,} repeated (user, item) rows were dropped; the {repeats} of each was kept.")
+
+
+def _drop_twins(log: _Log, n_users: int, domains: Domains | None, name: str, notes: list[str]) -> None:
+    """Of items that are one thing in two domains, leave the one in the domain with fewer interactions."""
+    if domains is None:
+        raise DataError(f"{name}: `twins: drop` is for several domains; name the column in columns.domain")
+    liked, _ = _interactions(log, n_users, len(domains.of_items), log.liked)
+    one, two = twins(liked, domains.of_items)
+    sizes = np.bincount(domains.of_items[log.items[log.liked]], minlength=len(domains.names))
+    larger = np.where(sizes[domains.of_items[one]] > sizes[domains.of_items[two]], one, two)
+    dropped = np.isin(np.arange(len(domains.of_items)), larger)[log.items]
+    if dropped.any():
+        log.take(~dropped)
+        notes.append(
+            f"{len(np.unique(larger)):,} items are in two domains under two ids; they were dropped, with "
+            f"{int(dropped.sum()):,} interactions, from the larger one."
+        )
 
 
 def _filtered(log: _Log, n_users: int, n_items: int, preparation: Preparation, notes: list[str]) -> Mask:

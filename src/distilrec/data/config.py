@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,8 @@ class Preparation(BaseModel):
     min_user_interactions, min_item_interactions: drop users and items with fewer liked rows, until none is
     left.
     split: how to cut the log in train, validation and test; of several domains, each by itself.
+    twins: what to do with two items of different domains that nearly the same users took, most likely one thing under
+    two ids: `keep` both, or `drop` the one in the larger domain before anything is split.
     domain: take only this one of the domains that columns.domain tells apart; what is said above is done before.
     """
 
@@ -39,6 +41,7 @@ class Preparation(BaseModel):
     min_user_interactions: int = Field(default=1, ge=1)
     min_item_interactions: int = Field(default=1, ge=1)
     split: SplitConfig = LeaveLastOut()
+    twins: Literal["keep", "drop"] = "keep"
     domain: str | None = None
 
 

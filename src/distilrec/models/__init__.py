@@ -7,7 +7,7 @@ from distilrec.models.cold_start import fit_offset_, place_by_ridge_
 from distilrec.models.content_knn import ContentKNN, ContentKNNConfig
 from distilrec.models.domain_view import DomainView
 from distilrec.models.ease import EASE, EASEConfig
-from distilrec.models.ensemble import Ensemble
+from distilrec.models.ensemble import USER_EDGES, Ensemble, step_names
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
 from distilrec.models.growth import Known, Outgrown, warm_start_
 from distilrec.models.history_encoder import HistoryEncoder, HistoryEncoderConfig
@@ -29,6 +29,7 @@ from distilrec.models.truncation import truncate_
 __all__ = [
     "EASE",
     "IALS",
+    "USER_EDGES",
     "AnyModelConfig",
     "Catalogue",
     "ClosedForm",
@@ -79,6 +80,7 @@ __all__ = [
     "reads_histories",
     "save_model",
     "softmax_terms",
+    "step_names",
     "supervised_loss",
     "truncate_",
     "validator",

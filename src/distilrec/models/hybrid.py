@@ -12,13 +12,12 @@ from torch.nn.functional import one_hot
 
 from distilrec.errors import ModelError
 from distilrec.models.base import Model
-from distilrec.models.ensemble import standardised
+from distilrec.models.ensemble import USER_EDGES, standardised, step_names
 from distilrec.ranking import queries_at_once
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Hybrid"]
 
-USER_EDGES = (1, 3, 10, 30)  # items of a history
 ITEM_EDGES = (1, 10, 100)  # interactions in training
 PENALTY = 1.0  # on squared weights, in queries: what a bucket of few queries doesn't say, its neighbours do
 
@@ -97,7 +96,7 @@ class Hybrid(Model):
 
     def table(self) -> dict[str, dict[str, list[float]]]:
         """The weight of each member for what is known of the user, and of the item: for words and pictures."""
-        users, items = (_steps(edges) for edges in (USER_EDGES, ITEM_EDGES))
+        users, items = (step_names(edges) for edges in (USER_EDGES, ITEM_EDGES))
         return {
             "user": {name: (self.shared + self.by_user[n]).tolist() for n, name in enumerate(users)},
             "item": {name: (self.shared + self.by_item[n]).tolist() for n, name in enumerate(items)},
@@ -139,10 +138,3 @@ class Hybrid(Model):
         share = torch.from_numpy(1 / targets.lengths[rows]).float()
         # A target that was seen before can't be found.
         return -(share * log_p.masked_fill(log_p == -torch.inf, 0.0)).sum()
-
-
-def _steps(edges: Sequence[int]) -> list[str]:
-    """What each step holds: "0", "1–2", ..., "30 and more"."""
-    lows, highs = (0, *edges), [edge - 1 for edge in edges]
-    names = [str(low) if low == high else f"{low}–{high}" for low, high in zip(lows, highs, strict=False)]
-    return [*names, f"{edges[-1]} and more"]

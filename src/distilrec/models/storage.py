@@ -93,8 +93,10 @@ def rounded(state: Mapping[str, Tensor], precision: Precision) -> tuple[dict[str
 
 def _describe(model: Model) -> dict[str, Any]:
     if isinstance(model, Ensemble | Hybrid):
-        kind = type(model).__name__.lower()
-        return {"model": kind, "members": [_describe(member) for member in model.list_members()]}
+        members = [_describe(member) for member in model.list_members()]
+        if isinstance(model, Hybrid):
+            return {"model": "hybrid", "members": members}
+        return {"model": "ensemble", "members": members, "by_history": model.by_history}
     if isinstance(model, DomainView):
         sizes = {"n_users": model.n_users, "n_items": model.n_items, "elsewhere": len(model.elsewhere)}
         return {"model": "domain_view", "inner": _describe(model.inner), **sizes}
@@ -105,7 +107,7 @@ def _describe(model: Model) -> dict[str, Any]:
 
 def _make(settings: Mapping[str, Any]) -> Model:
     if settings.get("model") == "ensemble":
-        return Ensemble([_make(member) for member in settings["members"]])
+        return Ensemble([_make(member) for member in settings["members"]], by_history=settings["by_history"])
     if settings.get("model") == "hybrid":
         members = [_make(member) for member in settings["members"]]
         return Hybrid(members, np.zeros(members[0].n_items, np.int64))

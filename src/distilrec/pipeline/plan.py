@@ -150,8 +150,8 @@ class Plan:
         """A teacher of these members."""
         stages, by_history = tuple(member.stage for member in members), self.recipe.weighing == "by-history"
         # Weights by how much is known hang on the data themselves.
-        settings, parents = ({"weighing": "by-history"}, (self.data,)) if by_history else ({}, ())
-        return WeighTeacher(Stage(name, settings, (*parents, *stages)), stages, by_history)
+        settings = {"weighing": "by-history"} if by_history else {}
+        return WeighTeacher(Stage(name, settings, stages), stages, by_history)
 
     @cached_property
     def labels(self) -> RecordLabels:

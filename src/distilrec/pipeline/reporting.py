@@ -411,7 +411,7 @@ class _Maker:
         if found is None:
             return None
         names = [member.name for member in self.plan.recipe.teacher]
-        return {"members": names, "by_user": found["user"], "by_item": found["item"]}
+        return {"members": names, "by_user": found, "by_item": {}}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""

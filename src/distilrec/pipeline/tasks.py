@@ -17,11 +17,11 @@ from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil
 from distilrec.errors import ModelError, RecipeError
 from distilrec.models import (
     IALS,
+    USER_EDGES,
     ClosedForm,
     DomainView,
     DotProductModel,
     Ensemble,
-    Hybrid,
     Known,
     Model,
     Popularity,
@@ -31,6 +31,7 @@ from distilrec.models import (
     load_model,
     quantize_,
     save_model,
+    step_names,
     truncate_,
     warm_start_,
 )
@@ -118,7 +119,7 @@ class FitMember(Task):
 
 @dataclass(frozen=True)
 class WeighTeacher(Task):
-    """Make the members one teacher, their weights fitted on validation; by_history: as a hybrid's are."""
+    """Make the members one teacher, their weights fitted on validation; by_history: for each length of history."""
 
     members: tuple[Stage, ...]
     by_history: bool = False
@@ -130,15 +131,14 @@ class WeighTeacher(Task):
         seconds = sum(context.store.result(member)["train_seconds"] for member in self.members)
         if len(models) == 1:
             return saved(models[0], folder, seconds=seconds)
-        if self.by_history:
-            hybrid = Hybrid(models, context.prepared.split.train.item_counts())
-            hybrid.fit_weights(*context.prepared.split.queries("validation"))
-            told = {"weights": hybrid.shared.tolist(), "by_history": hybrid.table()}
-            return {**saved(hybrid, folder, seconds=seconds), **told}
-        ensemble = Ensemble(models)
-        quality = ensemble.fit_weights(*context.prepared.split.queries("validation"))
+        ensemble = Ensemble(models, by_history=self.by_history)
+        queries, targets = context.prepared.split.queries("validation")
+        quality = ensemble.fit_weights(queries, targets)
         kept = saved(ensemble.pruned(), folder, seconds=seconds)
-        return {**kept, "weights": ensemble.weights.tolist(), "validation": quality}
+        told = {"weights": ensemble.mean_weights(queries), "validation": quality}
+        if self.by_history:
+            told["by_history"] = dict(zip(step_names(USER_EDGES), ensemble.weights.tolist(), strict=True))
+        return {**kept, **told}
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ _SUCH_AS = {
 class Recipe(Part):
     """All settings of a run.
 
-    weighing: of the teacher's members, on validation: `fixed`, the same weights for all, or `by-history`, as a hybrid
-    does by how much is known of user and item; the latter is for users of whom little is known.
+    weighing: of the teacher's members, on validation: `fixed`, the same weights for all, or `by-history`, weights for
+    each length of the history; the latter is for users of whom little is known.
     method: `auto`, by its name or with settings of its own, chooses how the distilled student learns; None leaves it to
     `distilled`. tried: what such a choice saw, best first. smallest: what a search for the smallest student saw.
     compared: further ways to distil the same student from the same soft labels, by name, each an arm of its own.

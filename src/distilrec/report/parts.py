@@ -267,14 +267,14 @@ class Smallest(Part):
 
 
 class Hybrid(Part):
-    """What each part of a hybrid weighs, by how much is known of the user and of the item; of the first seed."""
+    """What each part of a hybrid or a teacher weighs, by how much is known of user and item; of the first seed."""
 
     members: list[str]
     """Whose standardised scores are added up."""
     by_user: dict[str, list[float]]
     """By the length of the history: the weight of each member."""
     by_item: dict[str, list[float]]
-    """By the item's interactions in training: the weight of each member."""
+    """By the item's interactions in training: the weight of each member; empty for a teacher."""
 
 
 class Change(Part):
