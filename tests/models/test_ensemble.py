@@ -122,7 +122,7 @@ def test_only_what_serves_is_saved(tmp_path):
     member = build(LightGCNConfig(embedding_size=4), 3, 5, seed=0)
     member.smoothed.normal_()
     ensemble = Ensemble([member])
-    assert set(ensemble.serving_state()) == {"weights", "members.0.bias", "members.0.smoothed"}
+    assert set(ensemble.serving_state()) == {"weights", "members.0.bias", "members.0.users", "members.0.items"}
     save_model(ensemble, tmp_path)
     query = everyone(3)[0]
     torch.testing.assert_close(load_model(tmp_path).score(query), ensemble.score(query))

@@ -24,4 +24,4 @@ def test_the_pooling_by_hand():
     logits = v @ model.keys.weight[0] + model.distance_bias[0, [1, 0]]
     pooled = logits.softmax(0) @ v
     expected = torch.layer_norm(model.merge(pooled) + v[1], (2,))
-    torch.testing.assert_close(model.states(torch.tensor([[2, 0, -1]]))[0, 1], expected)
+    torch.testing.assert_close(model.states(model.embed(torch.tensor([[2, 0, -1]])))[0, 1], expected)

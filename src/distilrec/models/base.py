@@ -99,7 +99,10 @@ class ClosedForm(Model):
 
 
 class DotProductModel(Model):
-    """A model of score ``hidden(query) @ item_vectors().T + item_bias()``, trained by gradient steps."""
+    """A model of score ``hidden(query) @ item_vectors().T + item_bias()``, trained by gradient steps.
+
+    Its serving state has `items` (N, D), `bias` (N,) where there is one, and `users` (U, D) where users are looked up.
+    """
 
     def __init__(self, config: VectorConfig, n_users: int, n_items: int) -> None:
         super().__init__(n_users, n_items)

@@ -44,9 +44,9 @@ class HistoryEncoder(SequenceModel):
         self.merge = nn.Linear(config.heads * width, width)
         self.norm = nn.LayerNorm(width)
 
-    def states(self, histories: Tensor) -> Tensor:
+    def states(self, vectors: Tensor) -> Tensor:
         """(b, L, D)."""
-        vectors = self.dropout(self.embed(histories) * self.width**0.5)  # (b, L, D)
+        vectors = self.dropout(vectors * self.width**0.5)
         length = vectors.shape[1]
         logits = self.keys(vectors).transpose(1, 2).unsqueeze(2) + distance_mask(self.distance_bias, length)
         pooled = logits.softmax(-1) @ vectors.unsqueeze(1)  # (b, H, L, L) @ (b, 1, L, D) -> (b, H, L, D)

@@ -87,8 +87,9 @@ class LightGCN(DotProductModel):
         return vectors[self.n_users :]
 
     def serving_state(self) -> dict[str, Tensor]:
-        """The smoothed vectors and the bias; the first vectors serve training only."""
-        return {name: value for name, value in self.state_dict().items() if name != "first"}
+        """The smoothed vectors of users and items, and the bias; the first vectors serve training only."""
+        state = {name: value for name, value in self.state_dict().items() if name not in ("first", "smoothed")}
+        return {**state, "users": self.smoothed[: self.n_users], "items": self.smoothed[self.n_users :]}
 
     def _smooth(self) -> Tensor:
         assert self._graph is not None  # batches() comes before encode()

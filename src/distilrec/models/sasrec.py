@@ -49,9 +49,9 @@ class SASRec(SequenceModel):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding_size)
 
-    def states(self, histories: Tensor) -> Tensor:
+    def states(self, vectors: Tensor) -> Tensor:
         """(b, L, D)."""
-        x = self.dropout(self.embed(histories) * self.width**0.5)
+        x = self.dropout(vectors * self.width**0.5)
         for block in self.blocks:
             x = block(x)
         normed: Tensor = self.norm(x)

@@ -63,8 +63,8 @@ class SequenceModel(DotProductModel):
         self._of_step: Tensor | None = None
 
     @abstractmethod
-    def states(self, histories: Tensor) -> Tensor:
-        """(b, L, D) states of histories (b, L) int64, padded on the right with -1."""
+    def states(self, vectors: Tensor) -> Tensor:
+        """(b, L, D) states of histories, given the vectors (b, L, D) of their items, oldest first; padding after."""
 
     def batches(
         self,
@@ -84,7 +84,7 @@ class SequenceModel(DotProductModel):
         if self._trains_tower:
             assert self.tower is not None
             self._of_step = self.tower()  # the same for histories and scores, whatever is dropped
-        return self.states(self.tensor(batch.histories)).flatten(0, 1)[self.tensor(batch.places)]
+        return self.states(self.embed(self.tensor(batch.histories))).flatten(0, 1)[self.tensor(batch.places)]
 
     @property
     def _trains_tower(self) -> bool:
@@ -106,7 +106,10 @@ class SequenceModel(DotProductModel):
 
     def serving_state(self) -> dict[str, Tensor]:
         """Without the tower's own vectors of ids, which are in those of the items."""
-        return {name: value for name, value in super().serving_state().items() if name != "tower.ids"}
+        state = {name: value for name, value in super().serving_state().items() if name != "tower.ids"}
+        if self.items.shape[1] > self.width:
+            state |= {"items": self.items[:, : self.width], "bias": self.items[:, self.width]}
+        return state
 
     def item_vectors(self) -> Tensor:
         """(N, D) float32."""
@@ -144,7 +147,7 @@ class SequenceModel(DotProductModel):
         return wider
 
     def embed(self, histories: Tensor) -> Tensor:
-        """(b, L, D): the vectors of the items; of padding, those of item 0, which nothing reads."""
+        """(b, L, D): the vectors of items (b, L) int64; of padding, -1, those of item 0, which nothing reads."""
         return nn.functional.embedding(histories.clamp(min=0), self.item_vectors())
 
     def hidden(self, queries: Queries) -> Tensor:
@@ -163,7 +166,7 @@ class SequenceModel(DotProductModel):
         place = histories.stops[asked] - starts[asked] - 1
         per_pass = max(1, PLACES_PER_PASS // int(read.lengths.max()))
         for begin in range(0, len(passes), per_pass):
-            states = self.states(self._left_aligned(read[begin : begin + per_pass]))
+            states = self.states(self.embed(self._left_aligned(read[begin : begin + per_pass])))
             chosen = slice(*np.searchsorted(owner, [begin, begin + per_pass]))
             rows = self.tensor(owner[chosen] - begin), self.tensor(place[chosen])
             hidden[self.tensor(asked[chosen])] = states[rows]

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,9 @@ from distilrec.models.ensemble import Ensemble
 from distilrec.models.hybrid import Hybrid
 from distilrec.models.registry import AnyModelConfig, build
 from distilrec.scoring import Ragged
+from distilrec.weights import Precision, decode
 
 __all__ = ["Precision", "load_model", "quantize_", "rounded", "save_model"]
-
-Precision: TypeAlias = Literal["float32", "float16", "int8", "pq"]
 
 FORMAT = 1
 SETTINGS, WEIGHTS = "model.json", "model.safetensors"
@@ -88,7 +87,7 @@ def quantize_(model: Model, precision: Precision) -> Model:
 def rounded(state: Mapping[str, Tensor], precision: Precision) -> tuple[dict[str, Tensor], int]:
     """Tensors as they come back from a file of that precision, and the bytes of the file."""
     encoded = _encode(state, precision)
-    return _decode(encoded), len(save(encoded))
+    return _decoded(encoded), len(save(encoded))
 
 
 def _describe(model: Model) -> dict[str, Any]:
@@ -140,22 +139,12 @@ def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tens
     return encoded
 
 
-def _decode(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    state = {name: tensor for name, tensor in encoded.items() if ":" not in name}
-    for name in {full.split(":")[0] for full in encoded if ":" in full}:
-        codes = encoded[f"{name}:codes"]
-        if f"{name}:scale" in encoded:
-            scale = encoded[f"{name}:unit"] * encoded[f"{name}:scale"].float()
-            state[name] = codes.float() * scale.unsqueeze(1)
-        else:
-            books = encoded[f"{name}:books"].float()  # (M, codes, dimensions)
-            parts = [books[m][codes[:, m].long()] for m in range(len(books))]
-            state[name] = torch.cat(parts, dim=1)[:, : int(encoded[f"{name}:width"])]
-    return state
+def _decoded(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in decode({k: v.numpy() for k, v in encoded.items()}).items()}
 
 
 def _restore(model: Model, encoded: Mapping[str, Tensor]) -> None:
-    state, expected = _decode(encoded), model.serving_state()
+    state, expected = _decoded(encoded), model.serving_state()
     if state.keys() != expected.keys():
         raise ValueError(f"expected the tensors {sorted(expected)}, found {sorted(state)}")
     with torch.no_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from distilrec.models.base import DotProductModel
 from distilrec.models.ials import IALS
@@ -29,7 +28,7 @@ def truncate_(model: DotProductModel | IALS, most_bytes: int) -> tuple[int, int,
     vectors = model.item_vectors().detach()
     mean = vectors.mean(0)
     left, values, right = torch.linalg.svd(vectors - mean, full_matrices=False)
-    others = _others(model, vectors)
+    others = {name: value for name, value in model.serving_state().items() if name != "items"}
     for rank in range(vectors.shape[1], 0, -1):
         parts = {"components": left[:, :rank] * values[:rank], "loadings": right[:rank], "mean": mean}
         cut, size = rounded({**others, **parts}, "int8")
@@ -39,12 +38,3 @@ def truncate_(model: DotProductModel | IALS, most_bytes: int) -> tuple[int, int,
     with torch.no_grad():
         model.item_vectors().copy_(cut["components"].float() @ cut["loadings"].float() + cut["mean"])
     return rank, sum(value.numel() for value in {**others, **parts}.values()), size
-
-
-def _others(model: DotProductModel | IALS, vectors: Tensor) -> dict[str, Tensor]:
-    """What the model serves with besides its item vectors, which may be the last rows of a larger tensor."""
-    place = vectors.untyped_storage().data_ptr()
-    return {
-        name: value[: len(value) - len(vectors)] if value.untyped_storage().data_ptr() == place else value
-        for name, value in model.serving_state().items()
-    }

@@ -240,8 +240,8 @@ class SequenceContract(DotProductContract):
         other, padded = items.clone(), items.clone()
         other[now:], padded[now:] = items[now:].flip(0), -1
         with torch.inference_mode():
-            known = model.states(items[None, :now])[0]
-            for states in model.states(torch.stack([items, other, padded])):
+            known = model.states(model.embed(items[None, :now]))[0]
+            for states in model.states(model.embed(torch.stack([items, other, padded]))):
                 close(states[:now], known)
 
     def test_prefixes_in_one_pass_equal_each_alone(self, model: Model) -> None:
