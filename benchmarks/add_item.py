@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.harness import RESULTS, write_result
 from distilrec.bundle import Bundle, ItemContent
 from distilrec.data import Features, Modality
 from distilrec.encoders import Encoder, TextConfig, build_encoder
+from distilrec.export import write_bundle
 from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, build
 from distilrec.rng import generator
 
@@ -47,7 +49,10 @@ def bundle_of(n_items: int, encoder: Encoder | None = None) -> Bundle:
     model = build(config, 1, n_items, seed=0, catalogue=Catalogue(features, known)).eval()
     items = pl.DataFrame({"item": range(n_items), "title": [f"Film {n}" for n in range(n_items)]})
     content = {} if encoder is None else {"text": ItemContent(Modality(kind="text", columns=("text",)), encoder)}
-    return Bundle(model, items, pl.DataFrame({"user": [0], "history": [[0]]}), content)
+    users = pl.DataFrame({"user": [0], "history": [[0]]}, schema_overrides={"history": pl.List(pl.Int32)})
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundle(model, items, users, Path(folder) / "bundle", content=content)
+        return Bundle.from_pretrained(Path(folder) / "bundle")
 
 
 def milliseconds(bundle: Bundle, rounds: int, *, by_text: bool = False) -> list[float]:

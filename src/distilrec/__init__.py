@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from distilrec import errors
 
 if TYPE_CHECKING:
-    from distilrec.api import fit, from_pretrained, run, run_across
-    from distilrec.bundle import Bundle
+    from distilrec.api import fit, run, run_across
+    from distilrec.bundle import Bundle, from_pretrained
     from distilrec.recipe import Recipe, read_recipe
     from distilrec.report import Report
 
@@ -37,7 +37,7 @@ _PLACES = {
     "Recipe": "recipe",
     "Report": "report",
     "fit": "api",
-    "from_pretrained": "api",
+    "from_pretrained": "bundle",
     "read_recipe": "recipe",
     "run": "api",
     "run_across": "api",
@@ -45,10 +45,10 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that `import distilrec` is instant and needs no torch, which all but reports do."""
+    """Import on first use, so that `import distilrec` is instant, and a server needs no torch."""
     if name not in _PLACES:
         raise AttributeError(f"module 'distilrec' has no attribute {name!r}")
-    if name != "Report":
+    if name not in ("Bundle", "Report", "from_pretrained"):
         errors.require("torch", "train", f"distilrec.{name}")
     import importlib
 

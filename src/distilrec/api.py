@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distilrec.bundle import Bundle
+from distilrec.bundle import Bundle, from_pretrained
 from distilrec.data import Columns, guess, load
 from distilrec.data.files import open_frame
 from distilrec.pipeline import run as run_recipe
@@ -15,7 +15,7 @@ from distilrec.pipeline.stages import Store
 from distilrec.recipe import Recipe, read_recipe, recipe_for
 from distilrec.report import Across, Report
 
-__all__ = ["fit", "from_pretrained", "run", "run_across"]
+__all__ = ["fit", "run", "run_across"]
 
 
 class _Quiet:
@@ -66,8 +66,3 @@ def fit(data: Any, out: str | Path, *, columns: Columns | None = None, jobs: int
     config = guess(source, columns).config
     run(recipe_for(config, load(config)), folder, jobs=jobs)
     return from_pretrained(folder / "bundle")
-
-
-def from_pretrained(folder: str | Path) -> Bundle:
-    """Read a bundle: the distilled student of a run lies in OUT/bundle."""
-    return Bundle.from_pretrained(folder)

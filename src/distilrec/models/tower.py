@@ -124,17 +124,23 @@ class ItemTower(nn.Module):
                     f"new items: expected vectors of {', '.join(self.parts)}, {name!r} with shape {expected}, given "
                     f"{np.shape(given)}; give what the encoder of that modality makes"
                 )
-        sources, known = [], []
-        for name, part in self.parts.items():
-            assert isinstance(part, _Part)
-            missing = np.full((n_items, part.components.mean.numel()), np.nan)
-            vectors = torch.from_numpy(np.asarray(features.get(name, missing), np.float32))
-            sources.append(part(part.components(vectors.nan_to_num(0.0))))
+        read, known = [], []
+        for name, width in (self.config.widths or {}).items():
+            vectors = torch.from_numpy(np.asarray(features.get(name, np.full((n_items, width), np.nan)), np.float32))
+            read.append(vectors.nan_to_num(0.0))
             known.append(vectors.isfinite().all(1))
+        return self.placed(read, torch.stack(known, dim=1))
+
+    def placed(self, features: Sequence[Tensor], known: Tensor) -> Tensor:
+        """(n, D): vectors of new items, from those (n, D_m) of each modality and which are known, (n, M) bool."""
+        sources = []
+        for part, vectors in zip(self.parts.values(), features, strict=True):
+            assert isinstance(part, _Part)
+            sources.append(part(part.components(vectors)))
         if self.config.ids:
-            sources.append(torch.zeros(n_items, self.width))
-            known.append(torch.zeros(n_items, dtype=torch.bool))
-        return self._gated(torch.stack(sources, dim=1), torch.stack(known, dim=1))
+            sources.append(torch.zeros_like(sources[0]))
+            known = torch.cat([known, torch.zeros_like(known[:, :1])], dim=1)
+        return self._gated(torch.stack(sources, dim=1), known)
 
     def gates(self) -> Tensor:
         """(N, M): the weight of each modality, then of ids, in each item's vector."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distilrec.bundle import Bundle
+from distilrec.bundle import ItemContent, Lineage
 from distilrec.data import Snapshot, final_queries, prefix_queries
 from distilrec.encoders import load_encoder
 from distilrec.errors import ArtefactError
+from distilrec.export import card, ids_of, write_bundle
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.earlier import leave_for_later
 from distilrec.pipeline.plan import ALONE, DISTILLED, JOINT, TEACHER, Plan
@@ -45,14 +46,9 @@ def run(
         write_recipe(recipe, results / RECIPE)
         run_tasks(plan.tasks, context, jobs=jobs, progress=progress)
         report = make_report(plan, context)
-        student = next(arm for arm in plan.arms if arm.name == DISTILLED).trained[0]
         with writing(results):
             write(report, results, thumbnails(report, context.prepared.dataset))
-            read = plan.content_of(recipe.student.model)
-            encoders = {name: load_encoder(context.store.folder(stage)) for name, stage in read}
-            Bundle.of(context.model(student.stage), context.prepared, encoders).save_pretrained(
-                results / "bundle", precision=recipe.student.precision
-            )
+            _ship(plan, context, report, results / "bundle")
             _leave_for_later(plan, context)
         return report
 
@@ -123,6 +119,35 @@ def explain(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
     tasks = plan.tasks if recipe.method is None else plan.groundwork
     stages = [(task.stage.name, context.store.why(task.stage)) for task in tasks]
     return stages if recipe.method is None else [*stages, ("choice of a method", "the stages to come depend on it")]
+
+
+def _ship(plan: Plan, context: Context, report: Report, folder: Path) -> None:
+    """Write the bundle of the first distilled student."""
+    recipe, contents = plan.recipe, context.prepared.dataset.contents
+    arm = report.arm("distilled_student")
+    content = {
+        name: ItemContent(contents[name].modality, load_encoder(context.store.folder(stage)))
+        for name, stage in plan.content_of(recipe.student.model)
+    }
+    lineage = Lineage(
+        recipe=report.recipe,
+        data=report.data.fingerprint,
+        teacher=plan.teacher.stage.key,
+        method=arm.method,
+        alpha=recipe.distilled.distillation.alpha,
+        seed=arm.seeds[0],
+        versions=report.environment.versions,
+    )
+    student = next(each for each in plan.arms if each.name == DISTILLED).trained[0]
+    write_bundle(
+        context.model(student.stage),
+        *ids_of(context.prepared),
+        folder,
+        content=content,
+        precision=recipe.student.precision,
+        lineage=lineage,
+        card=card(report, lineage, new_items=bool(content)),
+    )
 
 
 def _leave_for_later(plan: Plan, context: Context) -> None:

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from distilrec.bundle import Bundle
 from distilrec.data import (
     Interactions,
     Split,
     clusters,
     cycles,
 )
+from distilrec.export import write_bundle
 from distilrec.models import (
     ClosedForm,
     DotProductModel,
     Model,
     ModelConfig,
     Popularity,
-    Precision,
     SequenceModel,
     Supervision,
     build,
@@ -31,6 +33,7 @@ from distilrec.models import (
     quantize_,
     save_model,
 )
+from distilrec.ranking import Restricted, rank
 from distilrec.rng import generator
 from distilrec.scoring import Queries, Ragged
 from distilrec.testing._shared import (
@@ -43,6 +46,7 @@ from distilrec.testing._shared import (
     some_queries,
 )
 from distilrec.training import TrainingConfig
+from distilrec.weights import Precision
 
 __all__ = ["DotProductContract", "ModelContract", "SequenceContract", "UserContract"]
 
@@ -209,6 +213,26 @@ class DotProductContract(ModelContract):
             assert hidden.shape == (len(some_queries(data)), model.width)
             product = hidden @ model.item_vectors().T + (0.0 if bias is None else bias)
         close(product, scores_of(model, some_queries(data)))
+
+    @pytest.mark.parametrize("precision", ROUNDING)
+    def test_a_bundle_answers_as_the_model_does(
+        self, model: Model, data: Split, precision: Precision, tmp_path: Path
+    ) -> None:
+        """Prevents a student that is served, without torch, from being another than the one that was measured."""
+        queries = some_queries(data)
+        items = pl.DataFrame({"item": range(model.n_items), "title": ["" for _ in range(model.n_items)]})
+        users = pl.DataFrame({"user": range(model.n_users), "history": [[0]] * model.n_users})
+        users = users.cast({"history": pl.List(pl.Int32)})
+        write_bundle(model, items, users, tmp_path / "bundle", precision=precision)
+        student = Bundle.from_pretrained(tmp_path / "bundle").student
+        assert student.reads_histories == model.reads_histories
+        expected, values = rank(load_model(tmp_path / "bundle"), queries, 5)
+        found, scores = student.rank(queries, 5)
+        np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-5)
+        assert (found == expected).mean() > 0.99  # but for scores that are equal in all digits that count
+        allowed = np.arange(0, model.n_items, 2, dtype=np.int32)
+        some, _ = student.rank(queries, 5, allowed=allowed)
+        assert (some == rank(Restricted(load_model(tmp_path / "bundle"), allowed), queries, 5)[0]).mean() > 0.99
 
 
 class UserContract(DotProductContract):

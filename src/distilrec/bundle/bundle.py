@@ -1,9 +1,11 @@
-"""A student with everything that it needs to recommend in the user's own ids: one folder."""
+"""A student with its ids, recommending in these."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,51 +15,38 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
-from distilrec.data import Ids, Modality, Prepared, contents_of
+from distilrec.bundle.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilrec.data import Ids, Modality, contents_of
 from distilrec.data.columns import listing
 from distilrec.data.files import Table, open_frame
-from distilrec.encoders import Encoder, load_encoder, save_encoder
+from distilrec.encoders import Encoder, load_encoder
 from distilrec.errors import ArtefactError, DataError
-from distilrec.models import Model, Precision, SequenceModel, load_model, save_model
-from distilrec.ranking import Restricted, rank
+from distilrec.runtime import Student
+from distilrec.runtime.student import WEIGHTS
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["Bundle"]
+__all__ = ["CARD", "CONTENT", "ITEMS", "USERS", "Bundle", "ItemContent"]
 
-ITEMS, USERS, CARD, CONTENT = "items.parquet", "users.parquet", "bundle.json", "content"
+ITEMS, USERS, CONTENT, MODEL, CARD = "items.parquet", "users.parquet", "content", "model.json", "README.md"
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A model with its ids.
+    """A student with its ids; it needs neither torch nor what it was trained on.
 
-    items: one row per item in the model's order: `item`, and `title` where known. users: `user`, and `history`, the
-    item places that the user has taken (list of int32), in the model's order. content: the modalities that the model
-    knows items by, and what encodes them.
+    items: one row per item in the student's order: `item`, and `title` where known. users: `user`, and `history`, the
+    item places that the user has taken (list of int32), in the student's order. content: the modalities that the
+    student knows items by, and what encodes them. folder: where it was read from.
     """
 
-    model: Model
+    student: Student
     items: pl.DataFrame
     users: pl.DataFrame
+    manifest: Manifest
+    folder: Path
     content: Mapping[str, ItemContent] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: Model, prepared: Prepared, encoders: Mapping[str, Encoder] | None = None) -> Bundle:
-        """Bundle a model with the ids of its data, and with all that each user took: test items are history now.
-
-        encoders: of the modalities that the model knows items by, so that it takes new items.
-        """
-        dataset, histories = prepared.dataset, prepared.split.log.histories
-        items = pl.DataFrame({"item": dataset.item_ids.values, "title": dataset.titles(np.arange(model.n_items))})
-        rows = pl.DataFrame(dict(zip(("row", "item"), histories.flat(), strict=True)))
-        taken = rows.group_by("row", maintain_order=True).agg(pl.col("item").alias("history"))
-        users = pl.DataFrame({"user": dataset.user_ids.values}).with_row_index("row").cast({"row": pl.Int64})
-        users = users.join(taken, on="row", how="left", maintain_order="left").drop("row")
-        content = {
-            name: ItemContent(dataset.contents[name].modality, encoder) for name, encoder in (encoders or {}).items()
-        }
-        return cls(model, items, users.with_columns(pl.col("history").fill_null([])), content)
 
     @cached_property
     def _item_ids(self) -> Ids:
@@ -93,23 +82,27 @@ class Bundle:
             raise DataError("recommend: give users, histories, texts, or some of them together")
         if texts is not None:
             return self._for_texts(texts, users, histories, k, filter_seen, candidates)
-        if users is None and not self.model.reads_histories:
+        if users is None and not self.student.reads_histories:
             raise DataError(
-                f"recommend: a {type(self.model).__name__} doesn't read histories, it knows the users of its training "
-                "log; give users, or distil a student that reads them (history_encoder, sasrec)"
+                f"recommend: a {self.manifest.student.model} doesn't read histories, it knows the users of its "
+                "training log; give users, or distil a student that reads them (history_encoder, sasrec)"
             )
         if users is not None and histories is not None and len(users) != len(histories):
             raise DataError(f"recommend: {len(users)} users but {len(histories)} histories; give one for each")
         queries = self._queries(users, histories)
-        return self._answer(queries, users, *self._rank(queries, k, filter_seen, candidates))
+        return self._answer(queries, users, k, filter_seen, candidates)
 
     def _answer(
         self,
         queries: Queries,
         users: Sequence[Any] | None,
-        lists: NDArray[np.int32],
-        scores: NDArray[np.float32],
+        k: int,
+        filter_seen: bool,
+        candidates: Sequence[Any] | None,
+        last: NDArray[np.float32] | None = None,
     ) -> pl.DataFrame:
+        allowed = None if candidates is None else self._places_of(candidates)
+        lists, scores = self.student.rank(queries, k, filter_seen=filter_seen, allowed=allowed, last=last)
         rows, places = np.nonzero(lists >= 0)
         items = lists[rows, places]
         name = "user" if users is not None else "query"
@@ -130,7 +123,7 @@ class Bundle:
         if histories is None:
             if (places < 0).any():
                 unknown = (users or ())[int(np.flatnonzero(places < 0)[0])]
-                advice = "; give a history with `histories=`" if self.model.reads_histories else ""
+                advice = "; give a history with `histories=`" if self.student.reads_histories else ""
                 raise DataError(f"recommend: user {unknown!r} isn't known{advice}")
             known = self.users["history"].gather(places.astype(np.int64))
             lengths = known.list.len().to_numpy().astype(np.int64)
@@ -153,7 +146,7 @@ class Bundle:
     ) -> pl.DataFrame:
         """Recommend as if each text were an item that has just been taken."""
         name = next((name for name, content in self.content.items() if content.modality.kind == "text"), None)
-        if name is None or not isinstance(self.model, SequenceModel):
+        if name is None:
             raise DataError(
                 "recommend: this student doesn't know items by text, so it can't be searched in words; distil one "
                 "whose model names a content of kind text"
@@ -166,13 +159,8 @@ class Bundle:
                 )
         else:
             queries = Queries(np.full(len(texts), -1, np.int32), Ragged.from_rows([[] for _ in texts]))
-        searched = self.model.extended({name: self.content[name].encode(list(texts))}, len(texts))
-        known = queries.histories.flat()[1]
-        lengths = queries.histories.lengths
-        values = np.insert(known, np.cumsum(lengths), self.model.n_items + np.arange(len(texts), dtype=np.int32))
-        read = Queries(queries.users, Ragged.from_lengths(lengths + 1, values), queries.masked)
-        allowed = np.arange(self.model.n_items) if candidates is None else self._places_of(candidates)
-        return self._answer(read, users, *rank(Restricted(searched, allowed), read, k, filter_seen=filter_seen))
+        taken = self.student.placed({name: self.content[name].encode(list(texts))}, len(texts))
+        return self._answer(queries, users, k, filter_seen, candidates, taken[:, : self.manifest.student.width])
 
     def add_items(
         self,
@@ -204,15 +192,13 @@ class Bundle:
             raise DataError(
                 f"add_items: {first!r} is no new id, comes twice, or is of another type than the items' ids"
             )
-        if not isinstance(self.model, SequenceModel):
-            raise DataError(f"add_items: a {type(self.model).__name__} doesn't know items by their content")
         features = vectors if vectors is not None else self._encoded(table, item, Ids(ids))
         if not features or not any(np.isfinite(each).all(axis=1).any() for each in features.values()):
             needed = ", ".join(name for content in self.content.values() for name in content.modality.columns)
             raise DataError(f"add_items: nothing is known of these items; give one of the columns {needed}, or vectors")
         titles = frame[title].cast(pl.String) if title in frame.columns else ids.cast(pl.String)
         rows = pl.DataFrame({"item": ids, "title": titles.fill_null(ids.cast(pl.String))})
-        return replace(self, model=self.model.extended(features, len(ids)), items=pl.concat([self.items, rows]))
+        return replace(self, student=self.student.extended(features, len(ids)), items=pl.concat([self.items, rows]))
 
     def _encoded(self, table: Table, item: str, ids: Ids) -> dict[str, NDArray[np.float32]]:
         """(n, D) vectors of each modality whose columns are there; NaN where an item has none."""
@@ -225,13 +211,6 @@ class Bundle:
                 found.setdefault(name, np.full((len(ids), vectors.shape[1]), np.nan, np.float32))[places] = vectors
         return found
 
-    def _rank(
-        self, queries: Queries, k: int, filter_seen: bool, candidates: Sequence[Any] | None
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        if candidates is None:
-            return rank(self.model, queries, k, filter_seen=filter_seen)
-        return rank(Restricted(self.model, self._places_of(candidates)), queries, k, filter_seen=filter_seen)
-
     def _places_of(self, candidates: Sequence[Any]) -> NDArray[np.int32]:
         allowed = self._item_ids.encode(candidates)
         if (allowed < 0).any():
@@ -239,51 +218,76 @@ class Bundle:
             raise DataError(f"recommend: candidate {unknown!r} isn't an item that the student knows")
         return allowed
 
-    def save_pretrained(self, folder: str | Path, *, precision: Precision = "float32") -> None:
-        """Write the bundle into a folder."""
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the bundle, with the items that were added, into a folder, whole or not at all."""
         path = Path(folder)
-        size = save_model(self.model, path, precision)
-        for name, frame in ((ITEMS, self.items), (USERS, self.users)):
-            partial = path / f"{name}.partial"
-            frame.write_parquet(partial)
-            os.replace(partial, path / name)
-        content = {name: each.modality.model_dump(mode="json") for name, each in self.content.items()}
-        for name, each in self.content.items():
-            (path / CONTENT / name).mkdir(parents=True, exist_ok=True)
-            save_encoder(each.encoder, path / CONTENT / name)
-        card = {
-            "format": 1,
-            "content": content,
-            "items": len(self.items),
-            "users": len(self.users),
-            "weights_bytes": size,
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as own:
+            new = Path(own) / "new"
+            for name in self.manifest.files:
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, new / name)
+            if len(self.items) > self.manifest.items:
+                self._write_added(new)
+            write_manifest(self.manifest.model_copy(update={"items": len(self.items)}), new)
+            if path.exists():
+                os.replace(path, Path(own) / "old")
+            os.replace(new, path)
+
+    def _write_added(self, folder: Path) -> None:
+        """Items and their vectors, whose numbers are whole then: those of new items were never coded."""
+        self.items.write_parquet(folder / ITEMS)
+        state = {
+            name: array
+            for name, array in load_file(folder / WEIGHTS).items()
+            if name.partition(":")[0] not in ("items", "bias")
         }
-        partial = path / f"{CARD}.partial"
-        partial.write_text(json.dumps(card, indent=2), encoding="utf-8")
-        os.replace(partial, path / CARD)
+        state["items"] = self.student.vectors
+        if self.student.bias is not None:
+            state["bias"] = self.student.bias
+        save_file(state, folder / WEIGHTS)
+        settings = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        settings["n_items"] = len(self.items)
+        (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Bundle:
         """Read a bundle; raises ArtefactError on a damaged one, and on a folder that is none."""
         path = Path(folder)
-        if not (path / CARD).is_file():
-            raise ArtefactError(f"{path} is no bundle, it has no {CARD}{_where(path)}")
-        model = load_model(path)
-        try:
-            card: Mapping[str, Any] = json.loads((path / CARD).read_text(encoding="utf-8"))
-            items, users = pl.read_parquet(path / ITEMS), pl.read_parquet(path / USERS)
-            content = {
-                name: ItemContent(Modality.model_validate(each), load_encoder(path / CONTENT / name))
-                for name, each in card.get("content", {}).items()
-            }
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise ArtefactError(f"The bundle in {path} can't be read: {error}; export it again") from error
-        if card.get("format") != 1 or len(items) != model.n_items:
+        if not (path / MANIFEST).is_file():
+            raise ArtefactError(f"{path} is no bundle, it has no {MANIFEST}{_where(path)}")
+        manifest = read_manifest(path, {WEIGHTS: True, MODEL: True, ITEMS: True, USERS: True})
+        told = manifest.student
+        student = Student.load(path, told.history_length or 0, told.content)
+        if (student.n_items, student.vectors.shape[1]) != (manifest.items, told.width):
             raise ArtefactError(
-                f"The bundle in {path} doesn't fit together: format {card.get('format')}, {len(items)} items, "
-                f"a model of {model.n_items}; export it again"
+                f"{path / WEIGHTS} has {student.vectors.shape} item vectors, where the bundle tells of "
+                f"{manifest.items} items and width {told.width}; export it again"
             )
-        return cls(model, items, users, content)
+        items = _frame(path / ITEMS, {"item", "title"}, manifest.items)
+        users = _frame(path / USERS, {"user", "history"}, manifest.users)
+        places = users["history"].explode().drop_nulls()
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < manifest.items:  # type: ignore[arg-type]
+            raise ArtefactError(f"{path / USERS} tells of items that there aren't; export the bundle again")
+        try:
+            content = {
+                name: ItemContent(modality, load_encoder(path / CONTENT / name))
+                for name, modality in manifest.content.items()
+            }
+        except ValueError as error:
+            raise ArtefactError(f"The content of {path} can't be read: {error}") from error
+        return cls(student, items, users, manifest, path, content)
+
+
+def _frame(path: Path, columns: set[str], rows: int) -> pl.DataFrame:
+    try:
+        lazy = pl.scan_parquet(path)
+        found = int(lazy.select(pl.len()).collect().item())  # of the file's footer, before anything is read
+        if found != rows or not columns <= set(lazy.collect_schema().names()):
+            raise ValueError(f"it has {found:,} rows of {', '.join(lazy.collect_schema().names())}, not {rows:,}")
+        return lazy.collect()
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +321,6 @@ def _is_list(given: Any) -> bool:
 
 def _where(path: Path) -> str:
     """What to do where a bundle was expected and the folder is none."""
-    if (path / "bundle" / CARD).is_file():
+    if (path / "bundle" / MANIFEST).is_file():
         return f"; that of this run lies in {path / 'bundle'}"
     return "; a run that is finished has one in its folder, OUT/bundle"
