@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from distilrec.bundle.bundle import Bundle, ItemContent
-from distilrec.bundle.manifest import Lineage, Manifest, StudentInfo
+from distilrec.bundle.manifest import ExportInfo, Lineage, Manifest, StudentInfo
 
-__all__ = ["Bundle", "ItemContent", "Lineage", "Manifest", "StudentInfo", "from_pretrained"]
+__all__ = ["Bundle", "ExportInfo", "ItemContent", "Lineage", "Manifest", "StudentInfo", "from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Bundle:

@@ -27,9 +27,10 @@ from distilrec.runtime import Student
 from distilrec.runtime.student import WEIGHTS
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["CARD", "CONTENT", "ITEMS", "USERS", "Bundle", "ItemContent"]
+__all__ = ["CARD", "CONTENT", "HELD_OUT", "ITEMS", "USERS", "Bundle", "ItemContent"]
 
-ITEMS, USERS, CONTENT, MODEL, CARD = "items.parquet", "users.parquet", "content", "model.json", "README.md"
+ITEMS, USERS, HELD_OUT = "items.parquet", "users.parquet", "held_out.parquet"
+CONTENT, MODEL, CARD = "content", "model.json", "README.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +127,7 @@ class Bundle:
                 advice = "; give a history with `histories=`" if self.student.reads_histories else ""
                 raise DataError(f"recommend: user {unknown!r} isn't known{advice}")
             known = self.users["history"].gather(places.astype(np.int64))
-            lengths = known.list.len().to_numpy().astype(np.int64)
-            values = known.explode().drop_nulls().to_numpy().astype(np.int32)
-            return Queries(places, Ragged.from_lengths(lengths, values))
+            return Queries(places, Ragged.from_lengths(*_flat(known)))
         flat = [item for history in histories for item in history]
         owners = np.repeat(np.arange(n), [len(history) for history in histories])
         items = self._item_ids.encode(flat) if flat else np.empty(0, np.int32)
@@ -250,6 +249,20 @@ class Bundle:
         settings["n_items"] = len(self.items)
         (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
+    def held_out(self) -> tuple[Queries, Ragged]:
+        """Queries that were held out of training, and what was to be found, on which an export is compared; maybe none.
+
+        Raises ArtefactError where the file is damaged.
+        """
+        if HELD_OUT not in self.manifest.files:
+            return Queries(np.empty(0, np.int32), Ragged.from_rows([])), Ragged.from_rows([])
+        frame = _frame(self.folder / HELD_OUT, {"user", "history", "targets"}, None)
+        rows = [Ragged.from_lengths(*_flat(frame[name])) for name in ("history", "targets")]
+        users = frame["user"].to_numpy().astype(np.int32)
+        if any(len(row.values) and not 0 <= row.values.min() <= row.values.max() < len(self.items) for row in rows):
+            raise ArtefactError(f"{self.folder / HELD_OUT} tells of items that there aren't; export the bundle again")
+        return Queries(users, rows[0]), rows[1]
+
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Bundle:
         """Read a bundle; raises ArtefactError on a damaged one, and on a folder that is none."""
@@ -279,12 +292,18 @@ class Bundle:
         return cls(student, items, users, manifest, path, content)
 
 
-def _frame(path: Path, columns: set[str], rows: int) -> pl.DataFrame:
+def _flat(lists: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The lengths of lists (n,), and all their values."""
+    values = lists.explode().drop_nulls().to_numpy().astype(np.int32)
+    return lists.list.len().to_numpy().astype(np.int64), values
+
+
+def _frame(path: Path, columns: set[str], rows: int | None) -> pl.DataFrame:
     try:
         lazy = pl.scan_parquet(path)
         found = int(lazy.select(pl.len()).collect().item())  # of the file's footer, before anything is read
-        if found != rows or not columns <= set(lazy.collect_schema().names()):
-            raise ValueError(f"it has {found:,} rows of {', '.join(lazy.collect_schema().names())}, not {rows:,}")
+        if (rows is not None and found != rows) or not columns <= set(lazy.collect_schema().names()):
+            raise ValueError(f"it has {found:,} rows of {', '.join(lazy.collect_schema().names())}, not {rows}")
         return lazy.collect()
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error

@@ -15,7 +15,16 @@ from distilrec.data import Modality
 from distilrec.errors import ArtefactError
 from distilrec.weights import Precision
 
-__all__ = ["MANIFEST", "FileInfo", "Lineage", "Manifest", "StudentInfo", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "ExportInfo",
+    "FileInfo",
+    "Lineage",
+    "Manifest",
+    "StudentInfo",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST = "bundle.json"
 LARGEST = 16 * 2**20  # bytes of a manifest
@@ -63,8 +72,26 @@ class Lineage(_Part):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class ExportInfo(_Part):
+    """An export, as its gate measured it.
+
+    bytes: of its file. queries: held-out ones on which it was compared with the student in PyTorch. overlap: of the ten
+    best items, the mean share that both have. quality: its NDCG@10 over the student's. p50_ms, p99_ms: of one query.
+    """
+
+    bytes: int
+    queries: int
+    overlap: float
+    quality: float
+    p50_ms: float
+    p99_ms: float
+
+
 class Manifest(_Part):
-    """bundle.json. items, users: how many. content: how new items' content is read. files: all others, by path."""
+    """bundle.json.
+
+    items, users: how many. content: how new items' content is read. exports: by name. files: all others, by path.
+    """
 
     format: Literal[2] = 2
     distilrec: str
@@ -73,6 +100,7 @@ class Manifest(_Part):
     users: int = Field(ge=0, lt=2**31)
     content: dict[str, Modality] = Field(default_factory=dict)
     lineage: Lineage = Lineage()
+    exports: dict[str, ExportInfo] = Field(default_factory=dict)
     files: dict[Name, FileInfo] = Field(default_factory=dict)
 
 

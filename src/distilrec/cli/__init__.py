@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; an expected error is one sentence and exit code 1, a command that can't be read is 2."""
-    from distilrec.cli import bench, data, run, tools  # noqa: F401  each registers its commands
+    from distilrec.cli import bench, data, run, ship, tools  # noqa: F401  each registers its commands
 
     try:
         sys.exit(app(standalone_mode="--json" not in sys.argv))

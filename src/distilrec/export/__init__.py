@@ -2,5 +2,6 @@
 
 from distilrec.export.bundle import ids_of, write_bundle
 from distilrec.export.card import card
+from distilrec.export.export import TARGETS, Target, Thresholds, export
 
-__all__ = ["card", "ids_of", "write_bundle"]
+__all__ = ["TARGETS", "Target", "Thresholds", "card", "export", "ids_of", "write_bundle"]

@@ -12,7 +12,7 @@ import polars as pl
 
 import distilrec
 from distilrec.bundle import ItemContent, Lineage, Manifest, StudentInfo
-from distilrec.bundle.bundle import CARD, CONTENT, ITEMS, USERS
+from distilrec.bundle.bundle import CARD, CONTENT, HELD_OUT, ITEMS, USERS
 from distilrec.bundle.manifest import write_manifest
 from distilrec.data import Prepared
 from distilrec.encoders import save_encoder
@@ -20,9 +20,12 @@ from distilrec.errors import ModelError
 from distilrec.export.graphs import write_query_graph, write_tower_graph
 from distilrec.models import DotProductModel, Model, SequenceModel, load_model, save_model
 from distilrec.runtime.student import QUERY, TOWER
+from distilrec.scoring import Queries, Ragged
 from distilrec.weights import Precision
 
 __all__ = ["ids_of", "write_bundle"]
+
+HELD_OUT_QUERIES = 1_000
 
 
 def write_bundle(
@@ -34,12 +37,14 @@ def write_bundle(
     content: Mapping[str, ItemContent] | None = None,
     precision: Precision = "float32",
     lineage: Lineage | None = None,
+    held_out: tuple[Queries, Ragged] | None = None,
     card: str = "",
 ) -> None:
     """Write a student into a folder, which is replaced at once.
 
     items, users: as a `Bundle` has them; `ids_of` makes them. content: of the modalities that the model knows items by,
-    so that it takes new items. lineage: where it comes from. card: what README.md says.
+    so that it takes new items. lineage: where it comes from. held_out: queries and targets, on at most 1,000 of which
+    exports are compared with the student. card: what README.md says.
     Raises ModelError where the model isn't one of vectors.
     """
     if not isinstance(model, DotProductModel):
@@ -55,6 +60,8 @@ def write_bundle(
         for name, each in (content or {}).items():
             (new / CONTENT / name).mkdir(parents=True)
             save_encoder(each.encoder, new / CONTENT / name)
+        if held_out is not None:
+            _sample(*held_out).write_parquet(new / HELD_OUT)
         if card:
             (new / CARD).write_text(card, encoding="utf-8")
         manifest = Manifest(
@@ -81,6 +88,20 @@ def ids_of(prepared: Prepared) -> tuple[pl.DataFrame, pl.DataFrame]:
     users = pl.DataFrame({"user": dataset.user_ids.values}).with_row_index("row").cast({"row": pl.Int64})
     users = users.join(taken, on="row", how="left", maintain_order="left").drop("row")
     return items, users.with_columns(pl.col("history").fill_null([]))
+
+
+def _sample(queries: Queries, targets: Ragged) -> pl.DataFrame:
+    """Evenly spaced ones of those that have targets; histories are what must not be recommended, too."""
+    asked = np.flatnonzero(targets.lengths > 0)
+    asked = asked[:: -(-len(asked) // HELD_OUT_QUERIES) or 1]
+    columns = {"history": queries.masked[asked], "targets": targets[asked]}
+    lists = [
+        pl.Series(
+            name, [rows.values[a:b].tolist() for a, b in zip(rows.starts, rows.stops, strict=True)], pl.List(pl.Int32)
+        )
+        for name, rows in columns.items()
+    ]
+    return pl.DataFrame([pl.Series("user", queries.users[asked]), *lists])
 
 
 def _graphs(model: DotProductModel, folder: Path, precision: Precision) -> StudentInfo:

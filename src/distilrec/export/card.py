@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from distilrec.bundle import Lineage
+from distilrec.bundle import ExportInfo, Lineage
 from distilrec.report import Report, reservations, verdict
-from distilrec.report.numbers import count, interval, number
+from distilrec.report.numbers import count, interval, number, percent
 from distilrec.report.parts import Arm, MainRole
 
-__all__ = ["card"]
+__all__ = ["card", "with_exports"]
+
+EXPORTS, END = "## Exports", "<!-- exports end -->"
 
 MAIN: tuple[MainRole, ...] = ("teacher", "student_alone", "distilled_student")
 
@@ -104,3 +107,21 @@ def _limits(report: Report, new_items: bool) -> str:
         "The licence of the data isn't known to DistilRec; who shares this bundle shares what was learned from them."
     )
     return "\n".join(["## Limits", "", *(f"- {line}" for line in lines), "", "## Licence", "", licence])
+
+
+def with_exports(text: str, exports: Mapping[str, ExportInfo]) -> str:
+    """A card with the table of exports, in the place of an earlier one."""
+    lines = ["| | bytes | top 10 shared | NDCG@10 kept | p50 ms | p99 ms |", "|---|---|---|---|---|---|"]
+    for name, info in exports.items():
+        shared = f"{number(info.overlap, 3)} | {percent(info.quality)}"
+        lines.append(
+            f"| {name} | {count(info.bytes)} | {shared} | {number(info.p50_ms, 3)} | {number(info.p99_ms, 3)} |"
+        )
+    told = (
+        "Each was compared with the student in PyTorch on held-out queries before it was written; milliseconds are of "
+        "one query on the machine that exported it."
+    )
+    table = "\n".join([EXPORTS, "", *lines, "", told, "", END])
+    head, found, rest = text.partition(EXPORTS)
+    tail = rest.partition(END)[2].strip() if found else ""
+    return "\n\n".join(part for part in (head.strip(), table, tail) if part) + "\n"

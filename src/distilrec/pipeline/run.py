@@ -146,6 +146,7 @@ def _ship(plan: Plan, context: Context, report: Report, folder: Path) -> None:
         content=content,
         precision=recipe.student.precision,
         lineage=lineage,
+        held_out=context.prepared.split.queries("test"),
         card=card(report, lineage, new_items=bool(content)),
     )
 

@@ -1,0 +1,98 @@
+"""From a bundle to a file for another runtime, through the gate."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilrec.bundle import Bundle, ExportInfo
+from distilrec.bundle.bundle import CARD
+from distilrec.bundle.manifest import write_manifest
+from distilrec.errors import ArtefactError
+from distilrec.export.card import with_exports
+from distilrec.export.gate import Answer, check
+from distilrec.export.whole import Whole, write_onnx
+from distilrec.models import DotProductModel, load_model
+from distilrec.runtime.graph import open_session
+
+__all__ = ["TARGETS", "Target", "Thresholds", "export"]
+
+Target: TypeAlias = Literal["onnx", "onnx-int8"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the gate asks for: the share of the ten best items, and of the student's NDCG@10, on held-out queries."""
+
+    overlap: float = 0.95
+    quality: float = 0.98
+
+
+def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thresholds | None = None) -> ExportInfo:
+    """Write the student of a bundle for another runtime, if it passes the gate, and note it in the bundle's card.
+
+    folder: of the bundle. out: the file. k: items that an answer has. Raises ModelError where the export's answers
+    differ too much; then nothing is written.
+    """
+    bundle, asked = Bundle.from_pretrained(folder), thresholds or Thresholds()
+    if len(bundle.items) != bundle.student.n_items:
+        raise ArtefactError(f"{folder} has items that were added since it was read; save it first")
+    model = load_model(folder)
+    assert isinstance(model, DotProductModel)  # a bundle has no others
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as own:
+        new = Path(own) / out.name
+        answer = _WRITERS[target](model, k, new)
+        info = check(
+            answer,
+            model,
+            *bundle.held_out(),
+            new.stat().st_size,
+            least_overlap=asked.overlap,
+            least_quality=asked.quality,
+        )
+        os.replace(new, out)
+    _note(bundle, target, info)
+    return info
+
+
+def _onnx(model: DotProductModel, k: int, path: Path) -> Answer:
+    return _written(Whole(model, k), path)
+
+
+def _onnx_int8(model: DotProductModel, k: int, path: Path) -> Answer:
+    return _written(Whole(model, k, int8=True), path)
+
+
+def _written(whole: Whole, path: Path) -> Answer:
+    write_onnx(whole, path)
+    session, names = open_session(path), whole.inputs
+
+    def answer(users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.integer]:
+        given = {"user": users, "history": histories}
+        items: NDArray[np.int64] = session.run(["items"], {name: given[name] for name in names})[0]
+        return items
+
+    return answer
+
+
+_WRITERS: dict[Target, Callable[[DotProductModel, int, Path], Answer]] = {"onnx": _onnx, "onnx-int8": _onnx_int8}
+
+
+def _note(bundle: Bundle, target: Target, info: ExportInfo) -> None:
+    """Say in the bundle what was exported of it."""
+    manifest = bundle.manifest.model_copy(update={"exports": {**bundle.manifest.exports, target: info}})
+    card = bundle.folder / CARD
+    if card.is_file():
+        partial = card.with_suffix(".partial")
+        partial.write_text(with_exports(card.read_text(encoding="utf-8"), manifest.exports), encoding="utf-8")
+        os.replace(partial, card)
+    write_manifest(manifest, bundle.folder)

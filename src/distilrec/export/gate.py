@@ -1,0 +1,97 @@
+"""Whether an export answers as the student did that was measured: nothing is called exported before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilrec.bundle import ExportInfo
+from distilrec.errors import ModelError
+from distilrec.evaluation.agreement import overlap
+from distilrec.metrics import ndcg
+from distilrec.models import Model
+from distilrec.ranking import rank
+from distilrec.scoring import Queries, Ragged
+
+__all__ = ["Answer", "check", "padded"]
+
+K = 10
+TIMED, WARM_UP = 200, 20
+Answer: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.integer]]
+"""Places of users (B,) and histories (B, L), padded behind with -1 -> items (B, k)."""
+
+
+def check(
+    answer: Answer,
+    model: Model,
+    queries: Queries,
+    targets: Ragged,
+    size: int,
+    *,
+    least_overlap: float,
+    least_quality: float,
+) -> ExportInfo:
+    """Ask an export what the student in PyTorch was asked, and compare.
+
+    queries, targets: held out. size: bytes of the export. least_overlap: of the ten best items, how many both have at
+    least, on average. least_quality: share of the student's NDCG@10 that the export has at least.
+    Raises ModelError where it has less, and says by how much.
+    """
+    if len(queries) == 0:
+        raise ModelError("this bundle has no held-out queries to compare on; run the recipe again")
+    expected, _ = rank(model, queries, K)
+    users, histories = padded(queries)
+    found = answer(users, histories)[:, : expected.shape[1]].astype(np.int32)
+    found[expected < 0] = -1  # beyond what there is to recommend, an export names any items
+    shared = float(overlap(found, expected, K).mean())
+    theirs, own = (_ndcg(lists, targets, model.n_items) for lists in (found, expected))
+    quality = 1.0 if own == theirs else theirs / max(own, 1e-12)
+    times = _timed(answer, users, histories)
+    if shared < least_overlap or quality < least_quality:
+        raise ModelError(
+            f"the export isn't the student: it shares {shared:.3f} of the ten best items with the one in PyTorch (at "
+            f"least {least_overlap}), and has {quality:.1%} of its NDCG@10, {theirs:.4f} of {own:.4f} (at least "
+            f"{least_quality:.1%}), over {len(queries)} held-out queries; nothing was written"
+        )
+    p50, p99 = (float(value) for value in np.percentile(times, [50, 99]))
+    return ExportInfo(bytes=size, queries=len(queries), overlap=shared, quality=quality, p50_ms=p50, p99_ms=p99)
+
+
+def padded(queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Users (B,) and histories (B, L) int64, what is masked in them first, -1 behind.
+
+    >>> padded(Queries(np.array([-1], np.int32), Ragged.from_rows([[4, 2]])))[1]
+    array([[4, 2]])
+    """
+    rows, places = queries.histories.positions()
+    width = max(1, int(queries.histories.lengths.max(initial=0)))
+    histories: NDArray[np.int64] = np.full((len(queries), width), -1, np.int64)
+    histories[rows, places - queries.histories.starts[rows]] = queries.histories.values[places]
+    return queries.users.astype(np.int64), histories
+
+
+def _ndcg(lists: NDArray[np.int32], targets: Ragged, n_items: int) -> float:
+    """The mean NDCG@10 of top lists (Q, K)."""
+    rows, items = targets.flat()
+    wanted = np.unique(rows * n_items + items)
+    keys = np.arange(len(lists))[:, None] * n_items + lists
+    hits = np.isin(keys, wanted) & (lists >= 0)
+    return float(ndcg(hits, np.bincount(wanted // n_items, minlength=len(lists)), K).mean())
+
+
+def _timed(answer: Answer, users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Milliseconds of single queries."""
+    lengths = np.maximum((histories >= 0).sum(1), 1)
+    times = np.empty(TIMED)
+    for turn in range(-WARM_UP, TIMED):
+        row = turn % len(users)
+        one = slice(row, row + 1)
+        begin = time.perf_counter()
+        answer(users[one], histories[one, : lengths[row]])
+        if turn >= 0:
+            times[turn] = 1e3 * (time.perf_counter() - begin)
+    return times
