@@ -27,6 +27,7 @@ from distilrec.encoders import Encoder, TextConfig, build_encoder
 from distilrec.export import write_bundle
 from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, build
 from distilrec.rng import generator
+from distilrec.scoring import Queries, Ragged
 
 __all__ = ["bundle_of", "main", "milliseconds"]
 
@@ -51,7 +52,8 @@ def bundle_of(n_items: int, encoder: Encoder | None = None) -> Bundle:
     content = {} if encoder is None else {"text": ItemContent(Modality(kind="text", columns=("text",)), encoder)}
     users = pl.DataFrame({"user": [0], "history": [[0]]}, schema_overrides={"history": pl.List(pl.Int32)})
     with tempfile.TemporaryDirectory() as folder:
-        write_bundle(model, items, users, Path(folder) / "bundle", content=content)
+        nothing = Queries(np.empty(0, np.int32), Ragged.from_rows([]))
+        write_bundle(model, items, users, (nothing, nothing.histories), Path(folder) / "bundle", content=content)
         return Bundle.from_pretrained(Path(folder) / "bundle")
 
 

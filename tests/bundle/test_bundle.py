@@ -19,6 +19,7 @@ from distilrec.bundle.manifest import write_manifest
 from distilrec.errors import ArtefactError, DataError
 from distilrec.export import write_bundle
 from distilrec.models import HistoryEncoderConfig, build
+from distilrec.scoring import Queries, Ragged
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def bundle(tmp_path: Path) -> Bundle:
     items = pl.DataFrame({"item": ["i", "1", "i1"], "title": ["", "", ""]})
     users = pl.DataFrame({"user": ["u"], "history": [[0]]}, schema_overrides={"history": pl.List(pl.Int32)})
     model = build(HistoryEncoderConfig(embedding_size=2), 1, 3, seed=0).eval()
-    write_bundle(model, items, users, tmp_path / "first")
+    asked = Queries(np.array([0], np.int32), Ragged.from_rows([[0]])), Ragged.from_rows([[1]])
+    write_bundle(model, items, users, asked, tmp_path / "first")
     return Bundle.from_pretrained(tmp_path / "first")
 
 
@@ -126,7 +128,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
         ({"items": 4}, r"\(3, 2\) item vectors, where the bundle tells of 4 items and width 2"),
         ({"users": 9}, r"users\.parquet can't be read: it has 1 rows"),
         ({"users": 2**40}, r"bundle\.json can't be read"),
-        ({"files": {}}, r"doesn't name model\.safetensors, model\.json, items\.parquet, users\.parquet"),
+        ({"files": {}}, r"doesn't name model\.safetensors, model\.json, items\.parquet, users\.parquet, held_out"),
         ({"hidden": "more"}, r"bundle\.json can't be read"),
     ],
 )

@@ -65,8 +65,8 @@ def bundle(folder: Path, name: str = "history_encoder") -> Path:
         model,
         items,
         users,
+        (asked, Ragged.from_rows(found.tolist())),
         folder,
-        held_out=(asked, Ragged.from_rows(found.tolist())),
         lineage=Lineage(method="KL", alpha=0.9),
         card="# Card\n\nSaid by hand.",
     )
@@ -130,7 +130,8 @@ def test_below_the_gate_nothing_is_written(tmp_path: Path) -> None:
 def test_a_bundle_without_held_out_queries_is_not_exported(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "bundle")
     other = Bundle.from_pretrained(folder)
-    write_bundle(load_model(folder), other.items, other.users, tmp_path / "bare")
+    nothing = Queries(np.empty(0, np.int32), Ragged.from_rows([]))
+    write_bundle(load_model(folder), other.items, other.users, (nothing, nothing.histories), tmp_path / "bare")
     with pytest.raises(ModelError, match="has no held-out queries to compare on"):
         export(tmp_path / "bare", "onnx", tmp_path / "student.onnx")
 

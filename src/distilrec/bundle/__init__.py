@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from distilrec.bundle.bundle import Bundle, ItemContent
+from distilrec.bundle.bundle import Bundle, HeldOut, ItemContent
 from distilrec.bundle.manifest import ExportInfo, Lineage, Manifest, StudentInfo
 
-__all__ = ["Bundle", "ExportInfo", "ItemContent", "Lineage", "Manifest", "StudentInfo", "from_pretrained"]
+__all__ = ["Bundle", "ExportInfo", "HeldOut", "ItemContent", "Lineage", "Manifest", "StudentInfo", "from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Bundle:

@@ -27,10 +27,12 @@ from distilrec.runtime import Student
 from distilrec.runtime.student import WEIGHTS
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["CARD", "CONTENT", "HELD_OUT", "ITEMS", "USERS", "Bundle", "ItemContent"]
+__all__ = ["CARD", "CONTENT", "HELD_OUT", "ITEMS", "USERS", "Bundle", "HeldOut", "ItemContent"]
 
 ITEMS, USERS, HELD_OUT = "items.parquet", "users.parquet", "held_out.parquet"
 CONTENT, MODEL, CARD = "content", "model.json", "README.md"
+LISTS = pl.List(pl.Int32)
+HELD_OUT_COLUMNS = {"user": pl.Int32, "history": LISTS, "targets": LISTS, "expected": LISTS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class Bundle:
                 advice = "; give a history with `histories=`" if self.student.reads_histories else ""
                 raise DataError(f"recommend: user {unknown!r} isn't known{advice}")
             known = self.users["history"].gather(places.astype(np.int64))
-            return Queries(places, Ragged.from_lengths(*_flat(known)))
+            return Queries(places, _rows(known))
         flat = [item for history in histories for item in history]
         owners = np.repeat(np.arange(n), [len(history) for history in histories])
         items = self._item_ids.encode(flat) if flat else np.empty(0, np.int32)
@@ -249,19 +251,15 @@ class Bundle:
         settings["n_items"] = len(self.items)
         (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
-    def held_out(self) -> tuple[Queries, Ragged]:
-        """Queries that were held out of training, and what was to be found, on which an export is compared; maybe none.
-
-        Raises ArtefactError where the file is damaged.
-        """
-        if HELD_OUT not in self.manifest.files:
-            return Queries(np.empty(0, np.int32), Ragged.from_rows([])), Ragged.from_rows([])
-        frame = _frame(self.folder / HELD_OUT, {"user", "history", "targets"}, None)
-        rows = [Ragged.from_lengths(*_flat(frame[name])) for name in ("history", "targets")]
-        users = frame["user"].to_numpy().astype(np.int32)
-        if any(len(row.values) and not 0 <= row.values.min() <= row.values.max() < len(self.items) for row in rows):
-            raise ArtefactError(f"{self.folder / HELD_OUT} tells of items that there aren't; export the bundle again")
-        return Queries(users, rows[0]), rows[1]
+    def held_out(self) -> HeldOut:
+        """What an export, or a server, is asked before it answers anyone; raises ArtefactError on a damaged file."""
+        path = self.folder / HELD_OUT
+        frame = _frame(path, HELD_OUT_COLUMNS, None)
+        history, targets, expected = (_rows(frame[name]) for name in ("history", "targets", "expected"))
+        if any(len(rows.values) and not 0 <= rows.values.min() <= rows.values.max() < self.manifest.items
+               for rows in (history, targets, expected)):  # fmt: skip
+            raise ArtefactError(f"{path} tells of items that there aren't; export the bundle again")
+        return HeldOut(Queries(frame["user"].to_numpy().astype(np.int32), history), targets, expected)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Bundle:
@@ -269,7 +267,7 @@ class Bundle:
         path = Path(folder)
         if not (path / MANIFEST).is_file():
             raise ArtefactError(f"{path} is no bundle, it has no {MANIFEST}{_where(path)}")
-        manifest = read_manifest(path, {WEIGHTS: True, MODEL: True, ITEMS: True, USERS: True})
+        manifest = read_manifest(path, (WEIGHTS, MODEL, ITEMS, USERS, HELD_OUT))
         told = manifest.student
         student = Student.load(path, told.history_length or 0, told.content)
         if (student.n_items, student.vectors.shape[1]) != (manifest.items, told.width):
@@ -277,8 +275,8 @@ class Bundle:
                 f"{path / WEIGHTS} has {student.vectors.shape} item vectors, where the bundle tells of "
                 f"{manifest.items} items and width {told.width}; export it again"
             )
-        items = _frame(path / ITEMS, {"item", "title"}, manifest.items)
-        users = _frame(path / USERS, {"user", "history"}, manifest.users)
+        items = _frame(path / ITEMS, {"item": None, "title": pl.String}, manifest.items)
+        users = _frame(path / USERS, {"user": None, "history": LISTS}, manifest.users)
         places = users["history"].explode().drop_nulls()
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < manifest.items:  # type: ignore[arg-type]
             raise ArtefactError(f"{path / USERS} tells of items that there aren't; export the bundle again")
@@ -292,21 +290,38 @@ class Bundle:
         return cls(student, items, users, manifest, path, content)
 
 
-def _flat(lists: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The lengths of lists (n,), and all their values."""
+def _rows(lists: pl.Series) -> Ragged:
     values = lists.explode().drop_nulls().to_numpy().astype(np.int32)
-    return lists.list.len().to_numpy().astype(np.int64), values
+    return Ragged.from_lengths(lists.list.len().to_numpy().astype(np.int64), values)
 
 
-def _frame(path: Path, columns: set[str], rows: int | None) -> pl.DataFrame:
+def _frame(path: Path, columns: Mapping[str, Any], rows: int | None) -> pl.DataFrame:
+    """columns: by name, None where any type will do."""
     try:
         lazy = pl.scan_parquet(path)
-        found = int(lazy.select(pl.len()).collect().item())  # of the file's footer, before anything is read
-        if (rows is not None and found != rows) or not columns <= set(lazy.collect_schema().names()):
-            raise ValueError(f"it has {found:,} rows of {', '.join(lazy.collect_schema().names())}, not {rows}")
+        schema, found = lazy.collect_schema(), int(lazy.select(pl.len()).collect().item())  # the footer tells
+        wrong = [
+            name for name, dtype in columns.items() if schema.get(name) is None or dtype not in (None, schema[name])
+        ]
+        if wrong or (rows is not None and found != rows):
+            raise ValueError(
+                f"it has {found:,} rows of {', '.join(schema.names())}, not {rows} of {', '.join(columns)}"
+            )
         return lazy.collect()
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Queries that were held out of training.
+
+    targets: what was to be found. expected: the ten best items that the student in PyTorch gave for each.
+    """
+
+    queries: Queries
+    targets: Ragged
+    expected: Ragged
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -114,10 +114,10 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     os.replace(partial, folder / MANIFEST)
 
 
-def read_manifest(folder: Path, needed: Mapping[str, bool]) -> Manifest:
+def read_manifest(folder: Path, needed: Collection[str]) -> Manifest:
     """Read bundle.json, and check that the folder's files are those that it names.
 
-    needed: files that must be among them, where True. Raises ArtefactError, naming the file, on anything else.
+    needed: files that must be among them. Raises ArtefactError, naming the file, on anything else.
     """
     path = folder / MANIFEST
     try:
@@ -138,7 +138,7 @@ def read_manifest(folder: Path, needed: Mapping[str, bool]) -> Manifest:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
-    missing = [name for name, must in needed.items() if must and name not in manifest.files]
+    missing = [name for name in needed if name not in manifest.files]
     if missing:
         raise ArtefactError(f"{path} doesn't name {', '.join(missing)}; export the bundle again")
     for name, info in manifest.files.items():

@@ -12,39 +12,40 @@ import polars as pl
 
 import distilrec
 from distilrec.bundle import ItemContent, Lineage, Manifest, StudentInfo
-from distilrec.bundle.bundle import CARD, CONTENT, HELD_OUT, ITEMS, USERS
+from distilrec.bundle.bundle import CARD, CONTENT, HELD_OUT, ITEMS, LISTS, USERS
 from distilrec.bundle.manifest import write_manifest
 from distilrec.data import Prepared
 from distilrec.encoders import save_encoder
 from distilrec.errors import ModelError
 from distilrec.export.graphs import write_query_graph, write_tower_graph
 from distilrec.models import DotProductModel, Model, SequenceModel, load_model, save_model
+from distilrec.ranking import rank
 from distilrec.runtime.student import QUERY, TOWER
 from distilrec.scoring import Queries, Ragged
 from distilrec.weights import Precision
 
 __all__ = ["ids_of", "write_bundle"]
 
-HELD_OUT_QUERIES = 1_000
+HELD_OUT_QUERIES, K = 1_000, 10
 
 
 def write_bundle(
     model: Model,
     items: pl.DataFrame,
     users: pl.DataFrame,
+    held_out: tuple[Queries, Ragged],
     folder: Path,
     *,
     content: Mapping[str, ItemContent] | None = None,
     precision: Precision = "float32",
     lineage: Lineage | None = None,
-    held_out: tuple[Queries, Ragged] | None = None,
     card: str = "",
 ) -> None:
     """Write a student into a folder, which is replaced at once.
 
-    items, users: as a `Bundle` has them; `ids_of` makes them. content: of the modalities that the model knows items by,
-    so that it takes new items. lineage: where it comes from. held_out: queries and targets, on at most 1,000 of which
-    exports are compared with the student. card: what README.md says.
+    items, users: as a `Bundle` has them; `ids_of` makes them. held_out: queries and targets, at most 1,000 of which go
+    along, with the student's answers, so that exports and servers can be compared with it. content: of the modalities
+    that the model knows items by, so that it takes new items. lineage: where it comes from. card: what README.md says.
     Raises ModelError where the model isn't one of vectors.
     """
     if not isinstance(model, DotProductModel):
@@ -60,8 +61,7 @@ def write_bundle(
         for name, each in (content or {}).items():
             (new / CONTENT / name).mkdir(parents=True)
             save_encoder(each.encoder, new / CONTENT / name)
-        if held_out is not None:
-            _sample(*held_out).write_parquet(new / HELD_OUT)
+        _asked(served, *held_out).write_parquet(new / HELD_OUT)
         if card:
             (new / CARD).write_text(card, encoding="utf-8")
         manifest = Manifest(
@@ -90,18 +90,19 @@ def ids_of(prepared: Prepared) -> tuple[pl.DataFrame, pl.DataFrame]:
     return items, users.with_columns(pl.col("history").fill_null([]))
 
 
-def _sample(queries: Queries, targets: Ragged) -> pl.DataFrame:
-    """Evenly spaced ones of those that have targets; histories are what must not be recommended, too."""
+def _asked(model: DotProductModel, queries: Queries, targets: Ragged) -> pl.DataFrame:
+    """Evenly spaced queries of those that have targets, and what the model answers."""
     asked = np.flatnonzero(targets.lengths > 0)
     asked = asked[:: -(-len(asked) // HELD_OUT_QUERIES) or 1]
-    columns = {"history": queries.masked[asked], "targets": targets[asked]}
-    lists = [
-        pl.Series(
-            name, [rows.values[a:b].tolist() for a, b in zip(rows.starts, rows.stops, strict=True)], pl.List(pl.Int32)
-        )
-        for name, rows in columns.items()
+    queries, targets = queries[asked], targets[asked]
+    lists, _ = rank(model, queries, K)
+    answers = Ragged.from_lengths((lists >= 0).sum(1), lists[lists >= 0])
+    rows = {"history": queries.histories, "targets": targets, "expected": answers}
+    columns = [
+        pl.Series(name, [each.values[a:b].tolist() for a, b in zip(each.starts, each.stops, strict=True)], LISTS)
+        for name, each in rows.items()
     ]
-    return pl.DataFrame([pl.Series("user", queries.users[asked]), *lists])
+    return pl.DataFrame([pl.Series("user", queries.users.astype(np.int32)), *columns])
 
 
 def _graphs(model: DotProductModel, folder: Path, precision: Precision) -> StudentInfo:

@@ -51,14 +51,8 @@ def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thr
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as own:
         new = Path(own) / out.name
         answer = _WRITERS[target](model, k, new)
-        info = check(
-            answer,
-            model,
-            *bundle.held_out(),
-            new.stat().st_size,
-            least_overlap=asked.overlap,
-            least_quality=asked.quality,
-        )
+        size = new.stat().st_size
+        info = check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
         os.replace(new, out)
     _note(bundle, target, info)
     return info

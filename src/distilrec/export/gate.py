@@ -9,12 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.bundle import ExportInfo
+from distilrec.bundle import ExportInfo, HeldOut
 from distilrec.errors import ModelError
 from distilrec.evaluation.agreement import overlap
 from distilrec.metrics import ndcg
-from distilrec.models import Model
-from distilrec.ranking import rank
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Answer", "check", "padded"]
@@ -25,30 +23,23 @@ Answer: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.
 """Places of users (B,) and histories (B, L), padded behind with -1 -> items (B, k)."""
 
 
-def check(
-    answer: Answer,
-    model: Model,
-    queries: Queries,
-    targets: Ragged,
-    size: int,
-    *,
-    least_overlap: float,
-    least_quality: float,
-) -> ExportInfo:
+def check(answer: Answer, held_out: HeldOut, size: int, *, least_overlap: float, least_quality: float) -> ExportInfo:
     """Ask an export what the student in PyTorch was asked, and compare.
 
-    queries, targets: held out. size: bytes of the export. least_overlap: of the ten best items, how many both have at
+    size: bytes of the export. least_overlap: of the ten best items, how many both have at
     least, on average. least_quality: share of the student's NDCG@10 that the export has at least.
     Raises ModelError where it has less, and says by how much.
     """
+    queries, targets = held_out.queries, held_out.targets
     if len(queries) == 0:
         raise ModelError("this bundle has no held-out queries to compare on; run the recipe again")
-    expected, _ = rank(model, queries, K)
+    expected = held_out.expected.padded(K, fill=-1)
+    expected = np.take_along_axis(expected, np.argsort(expected < 0, axis=1, kind="stable"), axis=1)  # best first
     users, histories = padded(queries)
-    found = answer(users, histories)[:, : expected.shape[1]].astype(np.int32)
+    found = answer(users, histories)[:, :K]
     found[expected < 0] = -1  # beyond what there is to recommend, an export names any items
     shared = float(overlap(found, expected, K).mean())
-    theirs, own = (_ndcg(lists, targets, model.n_items) for lists in (found, expected))
+    theirs, own = (_ndcg(lists, targets) for lists in (found, expected))
     quality = 1.0 if own == theirs else theirs / max(own, 1e-12)
     times = _timed(answer, users, histories)
     if shared < least_overlap or quality < least_quality:
@@ -74,9 +65,10 @@ def padded(queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return queries.users.astype(np.int64), histories
 
 
-def _ndcg(lists: NDArray[np.int32], targets: Ragged, n_items: int) -> float:
+def _ndcg(lists: NDArray[np.integer], targets: Ragged) -> float:
     """The mean NDCG@10 of top lists (Q, K)."""
     rows, items = targets.flat()
+    n_items = 1 + max(int(items.max(initial=0)), int(lists.max(initial=0)))
     wanted = np.unique(rows * n_items + items)
     keys = np.arange(len(lists))[:, None] * n_items + lists
     hits = np.isin(keys, wanted) & (lists >= 0)

@@ -142,11 +142,11 @@ def _ship(plan: Plan, context: Context, report: Report, folder: Path) -> None:
     write_bundle(
         context.model(student.stage),
         *ids_of(context.prepared),
+        context.prepared.split.queries("test"),
         folder,
         content=content,
         precision=recipe.student.precision,
         lineage=lineage,
-        held_out=context.prepared.split.queries("test"),
         card=card(report, lineage, new_items=bool(content)),
     )
 

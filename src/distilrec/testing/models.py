@@ -223,7 +223,8 @@ class DotProductContract(ModelContract):
         items = pl.DataFrame({"item": range(model.n_items), "title": ["" for _ in range(model.n_items)]})
         users = pl.DataFrame({"user": range(model.n_users), "history": [[0]] * model.n_users})
         users = users.cast({"history": pl.List(pl.Int32)})
-        write_bundle(model, items, users, tmp_path / "bundle", precision=precision)
+        held_out = queries, Ragged.from_rows([[0]] * len(queries))
+        write_bundle(model, items, users, held_out, tmp_path / "bundle", precision=precision)
         student = Bundle.from_pretrained(tmp_path / "bundle").student
         assert student.reads_histories == model.reads_histories
         expected, values = rank(load_model(tmp_path / "bundle"), queries, 5)
