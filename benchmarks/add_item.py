@@ -24,7 +24,7 @@ from benchmarks.harness import RESULTS, write_result
 from distilrec.bundle import Bundle, ItemContent
 from distilrec.data import Features, Modality
 from distilrec.encoders import Encoder, TextConfig, build_encoder
-from distilrec.export import write_bundle
+from distilrec.export import BundleIds, write_bundle
 from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, build
 from distilrec.rng import generator
 from distilrec.scoring import Queries, Ragged
@@ -48,12 +48,11 @@ def bundle_of(n_items: int, encoder: Encoder | None = None) -> Bundle:
         embedding_size=32, history_length=100, content=ContentConfig(modalities=tuple(WIDTHS))
     )
     model = build(config, 1, n_items, seed=0, catalogue=Catalogue(features, known)).eval()
-    items = pl.DataFrame({"item": range(n_items), "title": [f"Film {n}" for n in range(n_items)]})
+    ids = BundleIds(range(n_items), [f"Film {n}" for n in range(n_items)], [0], Ragged.from_rows([[0]]))
     content = {} if encoder is None else {"text": ItemContent(Modality(kind="text", columns=("text",)), encoder)}
-    users = pl.DataFrame({"user": [0], "history": [[0]]}, schema_overrides={"history": pl.List(pl.Int32)})
     with tempfile.TemporaryDirectory() as folder:
         nothing = Queries(np.empty(0, np.int32), Ragged.from_rows([]))
-        write_bundle(model, items, users, (nothing, nothing.histories), Path(folder) / "bundle", content=content)
+        write_bundle(model, ids, (nothing, nothing.histories), Path(folder) / "bundle", content=content)
         return Bundle.from_pretrained(Path(folder) / "bundle")
 
 

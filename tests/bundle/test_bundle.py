@@ -15,21 +15,20 @@ import pytest
 from safetensors.numpy import save_file
 
 from distilrec.bundle import Bundle
-from distilrec.bundle.manifest import write_manifest
 from distilrec.errors import ArtefactError, DataError
-from distilrec.export import write_bundle
+from distilrec.export import BundleIds, write_bundle
 from distilrec.models import HistoryEncoderConfig, build
+from distilrec.runtime.manifest import write_manifest
 from distilrec.scoring import Queries, Ragged
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """Of three items, and one user."""
-    items = pl.DataFrame({"item": ["i", "1", "i1"], "title": ["", "", ""]})
-    users = pl.DataFrame({"user": ["u"], "history": [[0]]}, schema_overrides={"history": pl.List(pl.Int32)})
+    ids = BundleIds(["i", "1", "i1"], ["", "", ""], ["u"], Ragged.from_rows([[0]]))
     model = build(HistoryEncoderConfig(embedding_size=2), 1, 3, seed=0).eval()
     asked = Queries(np.array([0], np.int32), Ragged.from_rows([[0]])), Ragged.from_rows([[1]])
-    write_bundle(model, items, users, asked, tmp_path / "first")
+    write_bundle(model, ids, asked, tmp_path / "first")
     return Bundle.from_pretrained(tmp_path / "first")
 
 
@@ -75,7 +74,7 @@ import sys
 for name in ("torch", "scipy", "optuna", "jinja2", "transformers", "onnx"):
     sys.modules[name] = None
 import distilrec
-print(distilrec.from_pretrained({str(bundle.folder)!r}).recommend(histories=[["i1"]], k=2)["item"].to_list())
+print(distilrec.from_pretrained({str(bundle.served.folder)!r}).recommend(histories=[["i1"]], k=2)["item"].to_list())
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert said.stdout.strip() == str(bundle.recommend(histories=[["i1"]], k=2)["item"].to_list()), said.stderr
@@ -98,7 +97,7 @@ def damaged(folder: Path, name: str, change: str) -> None:
         path.write_bytes(content[:-5] if change == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "query.onnx", "items.parquet", "users.parquet", "model.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "query.onnx", "ids.json", "histories.safetensors", "model.json"])
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -108,9 +107,9 @@ def damaged(folder: Path, name: str, change: str) -> None:
     ],
 )
 def test_a_damaged_file_is_named(bundle: Bundle, name: str, change: str, said: str) -> None:
-    damaged(bundle.folder, name, change)
+    damaged(bundle.served.folder, name, change)
     with pytest.raises(ArtefactError, match=rf"{name} {said}"):
-        Bundle.from_pretrained(bundle.folder)
+        Bundle.from_pretrained(bundle.served.folder)
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
@@ -126,41 +125,41 @@ def rewrite(folder: Path, **changes: Any) -> None:
         ({"format": 3}, r"has format 3, and this DistilRec reads 2; install a later DistilRec"),
         ({"format": "x"}, r"bundle\.json can't be read"),
         ({"items": 4}, r"\(3, 2\) item vectors, where the bundle tells of 4 items and width 2"),
-        ({"users": 9}, r"users\.parquet can't be read: it has 1 rows"),
+        ({"users": 9}, r"ids\.json can't be read: expected \[3, 3, 9\] items, titles and users"),
         ({"users": 2**40}, r"bundle\.json can't be read"),
-        ({"files": {}}, r"doesn't name model\.safetensors, model\.json, items\.parquet, users\.parquet, held_out"),
+        ({"files": {}}, r"doesn't name model\.safetensors, model\.json, ids\.json, histories\.safetensors, held_out"),
         ({"hidden": "more"}, r"bundle\.json can't be read"),
     ],
 )
 def test_a_manifest_that_does_not_fit(bundle: Bundle, changes: dict[str, Any], said: str) -> None:
-    rewrite(bundle.folder, **changes)
+    rewrite(bundle.served.folder, **changes)
     with pytest.raises(ArtefactError, match=said):
-        Bundle.from_pretrained(bundle.folder)
+        Bundle.from_pretrained(bundle.served.folder)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../outside", "link", "a\\..\\b"])
 def test_files_outside_of_the_folder_are_not_touched(bundle: Bundle, name: str, tmp_path: Path) -> None:
     """Prevents a bundle from a hub from making its reader open, or copy, what isn't its own."""
     (tmp_path / "outside").write_text("secret", encoding="utf-8")
-    (bundle.folder / "link").symlink_to(tmp_path / "outside")
-    told = json.loads((bundle.folder / "bundle.json").read_text(encoding="utf-8"))
+    (bundle.served.folder / "link").symlink_to(tmp_path / "outside")
+    told = json.loads((bundle.served.folder / "bundle.json").read_text(encoding="utf-8"))
     secret = hashlib.sha256(b"secret").hexdigest()
-    rewrite(bundle.folder, files={**told["files"], name: {"bytes": 6, "sha256": secret}})
+    rewrite(bundle.served.folder, files={**told["files"], name: {"bytes": 6, "sha256": secret}})
     with pytest.raises(ArtefactError, match=r"lies outside of the bundle: don't trust it|can't be read"):
-        Bundle.from_pretrained(bundle.folder)
+        Bundle.from_pretrained(bundle.served.folder)
 
 
 def resealed(bundle: Bundle) -> None:
     """Write the manifest anew, as someone would who wants the checksums to hold."""
-    write_manifest(bundle.manifest, bundle.folder)
+    write_manifest(bundle.served.manifest, bundle.served.folder)
 
 
 def test_histories_of_items_that_there_are_not(bundle: Bundle) -> None:
-    users = pl.DataFrame({"user": ["u"], "history": [[3]]}, schema_overrides={"history": pl.List(pl.Int32)})
-    users.write_parquet(bundle.folder / "users.parquet")
+    arrays = {"histories": np.array([3], np.int32), "histories_lengths": np.array([1])}
+    save_file(arrays, bundle.served.folder / "histories.safetensors")
     resealed(bundle)
-    with pytest.raises(ArtefactError, match=r"users\.parquet tells of items that there aren't"):
-        Bundle.from_pretrained(bundle.folder)
+    with pytest.raises(ArtefactError, match=r"histories aren't 1 lists of items that there are"):
+        Bundle.from_pretrained(bundle.served.folder)
 
 
 @pytest.mark.parametrize(
@@ -175,24 +174,24 @@ def test_histories_of_items_that_there_are_not(bundle: Bundle) -> None:
     ],
 )
 def test_weights_of_other_shapes(bundle: Bundle, tensors: dict[str, Any], said: str) -> None:
-    save_file(tensors, bundle.folder / "model.safetensors")
+    save_file(tensors, bundle.served.folder / "model.safetensors")
     resealed(bundle)
     with pytest.raises(ArtefactError, match=said):
-        Bundle.from_pretrained(bundle.folder)
+        Bundle.from_pretrained(bundle.served.folder)
 
 
 def test_a_graph_cannot_read_other_files(bundle: Bundle, tmp_path: Path) -> None:
     """Prevents a graph whose weights lie in a file of somebody else's choice from being run."""
     onnx = pytest.importorskip("onnx")
-    graph = onnx.load(bundle.folder / "query.onnx")
+    graph = onnx.load(bundle.served.folder / "query.onnx")
     tensor = next(each for each in graph.graph.initializer if each.raw_data)
     size = len(tensor.raw_data)
-    (bundle.folder / "weights").write_bytes(tensor.raw_data)
+    (bundle.served.folder / "weights").write_bytes(tensor.raw_data)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", str(bundle.folder / "weights")), ("offset", "0"), ("length", str(size))):
+    for key, value in (("location", str(bundle.served.folder / "weights")), ("offset", "0"), ("length", str(size))):
         tensor.external_data.add(key=key, value=value)
-    (bundle.folder / "query.onnx").write_bytes(graph.SerializeToString())
+    (bundle.served.folder / "query.onnx").write_bytes(graph.SerializeToString())
     resealed(bundle)
     with pytest.raises(ArtefactError, match=r"query\.onnx can't be opened"):
-        Bundle.from_pretrained(bundle.folder)
+        Bundle.from_pretrained(bundle.served.folder)

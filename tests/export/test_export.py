@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import polars as pl
 import pytest
 import torch
 
-from distilrec.bundle import Bundle, Lineage
 from distilrec.cli import main
 from distilrec.errors import ModelError
-from distilrec.export import Thresholds, export, write_bundle
+from distilrec.export import BundleIds, Thresholds, export, write_bundle
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import (
     DotProductModel,
@@ -28,6 +26,7 @@ from distilrec.models import (
     load_model,
 )
 from distilrec.ranking import rank
+from distilrec.runtime import Lineage, Served
 from distilrec.scoring import Queries, Ragged
 
 N_USERS, N_ITEMS, LENGTH = 6, 300, 8
@@ -57,14 +56,12 @@ def queries() -> Queries:
 def bundle(folder: Path, name: str = "history_encoder") -> Path:
     """Whose held-out targets are what the student recommends, so that it has an NDCG@10 of 1."""
     model = student(name)
-    items = pl.DataFrame({"item": range(N_ITEMS), "title": [f"Item {n}" for n in range(N_ITEMS)]})
-    users = pl.DataFrame({"user": range(N_USERS), "history": [[0]] * N_USERS}).cast({"history": pl.List(pl.Int32)})
+    titles, taken = [f"Item {n}" for n in range(N_ITEMS)], Ragged.from_rows([[0]] * N_USERS)
     asked = queries()
     found, _ = rank(model, asked, 10)
     write_bundle(
         model,
-        items,
-        users,
+        BundleIds(range(N_ITEMS), titles, range(N_USERS), taken),
         (asked, Ragged.from_rows(found.tolist())),
         folder,
         lineage=Lineage(method="KL", alpha=0.9),
@@ -110,7 +107,7 @@ def test_an_export_passes_the_gate_and_is_told_in_the_card(tmp_path: Path) -> No
     assert 0 < info.p50_ms <= info.p99_ms
     export(folder, "onnx-int8", tmp_path / "small.onnx", thresholds=Thresholds(0.5, 0.5))
     export(folder, "onnx", tmp_path / "student.onnx", k=20)
-    again = Bundle.from_pretrained(folder)
+    again = Served.load(folder)
     assert set(again.manifest.exports) == {"onnx", "onnx-int8"}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# Card\n\nSaid by hand.\n\n## Exports")
@@ -129,9 +126,9 @@ def test_below_the_gate_nothing_is_written(tmp_path: Path) -> None:
 
 def test_a_bundle_without_held_out_queries_is_not_exported(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "bundle")
-    other = Bundle.from_pretrained(folder)
-    nothing = Queries(np.empty(0, np.int32), Ragged.from_rows([]))
-    write_bundle(load_model(folder), other.items, other.users, (nothing, nothing.histories), tmp_path / "bare")
+    other, nothing = Served.load(folder), Queries(np.empty(0, np.int32), Ragged.from_rows([]))
+    ids = BundleIds(other.items.values, other.titles, other.users.values, other.histories)
+    write_bundle(load_model(folder), ids, (nothing, nothing.histories), tmp_path / "bare")
     with pytest.raises(ModelError, match="has no held-out queries to compare on"):
         export(tmp_path / "bare", "onnx", tmp_path / "student.onnx")
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from distilrec.bundle.bundle import Bundle, HeldOut, ItemContent
-from distilrec.bundle.manifest import ExportInfo, Lineage, Manifest, StudentInfo
+from distilrec.bundle.bundle import Bundle, ItemContent
 
-__all__ = ["Bundle", "ExportInfo", "HeldOut", "ItemContent", "Lineage", "Manifest", "StudentInfo", "from_pretrained"]
+__all__ = ["Bundle", "ItemContent", "from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Bundle:

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 import distilrec
-from distilrec.bundle import ItemContent, Lineage, Manifest, StudentInfo
-from distilrec.bundle.bundle import CARD, CONTENT, HELD_OUT, ITEMS, LISTS, USERS
-from distilrec.bundle.manifest import write_manifest
+from distilrec.bundle import ItemContent
 from distilrec.data import Prepared
 from distilrec.encoders import save_encoder
 from distilrec.errors import ModelError
 from distilrec.export.graphs import write_query_graph, write_tower_graph
 from distilrec.models import DotProductModel, Model, SequenceModel, load_model, save_model
 from distilrec.ranking import rank
+from distilrec.runtime import Lineage, Manifest, StudentInfo
+from distilrec.runtime.manifest import write_manifest
+from distilrec.runtime.served import CARD, CONTENT, HELD_OUT, HISTORIES, write_ids
 from distilrec.runtime.student import QUERY, TOWER
 from distilrec.scoring import Queries, Ragged
 from distilrec.weights import Precision
 
-__all__ = ["ids_of", "write_bundle"]
+__all__ = ["BundleIds", "ids_of", "write_bundle"]
 
 HELD_OUT_QUERIES, K = 1_000, 10
 
 
+@dataclass(frozen=True, eq=False)
+class BundleIds:
+    """The items' ids and titles, the users' ids, and the places of the items that each took, all in order."""
+
+    items: Sequence[Any]
+    titles: Sequence[str]
+    users: Sequence[Any]
+    histories: Ragged
+
+
 def write_bundle(
     model: Model,
-    items: pl.DataFrame,
-    users: pl.DataFrame,
+    ids: BundleIds,
     held_out: tuple[Queries, Ragged],
     folder: Path,
     *,
@@ -43,7 +56,7 @@ def write_bundle(
 ) -> None:
     """Write a student into a folder, which is replaced at once.
 
-    items, users: as a `Bundle` has them; `ids_of` makes them. held_out: queries and targets, at most 1,000 of which go
+    ids: of items and users; `ids_of` makes them. held_out: queries and targets, at most 1,000 of which go
     along, with the student's answers, so that exports and servers can be compared with it. content: of the modalities
     that the model knows items by, so that it takes new items. lineage: where it comes from. card: what README.md says.
     Raises ModelError where the model isn't one of vectors.
@@ -56,20 +69,20 @@ def write_bundle(
         save_model(model, new, precision)
         served = load_model(new)  # its numbers rounded as they lie there
         assert isinstance(served, DotProductModel)
-        items.write_parquet(new / ITEMS)
-        users.write_parquet(new / USERS)
+        write_ids(new, ids.items, ids.titles, ids.users)
+        save_file(_flat("histories", ids.histories), new / HISTORIES)
+        save_file(_asked(served, *held_out), new / HELD_OUT)
         for name, each in (content or {}).items():
             (new / CONTENT / name).mkdir(parents=True)
             save_encoder(each.encoder, new / CONTENT / name)
-        _asked(served, *held_out).write_parquet(new / HELD_OUT)
         if card:
             (new / CARD).write_text(card, encoding="utf-8")
         manifest = Manifest(
             distilrec=distilrec.__version__,
             student=_graphs(served, new, precision),
-            items=len(items),
-            users=len(users),
-            content={name: each.modality for name, each in (content or {}).items()},
+            items=len(ids.items),
+            users=len(ids.users),
+            content={name: each.modality.model_dump(mode="json") for name, each in (content or {}).items()},
             lineage=lineage or Lineage(),
         )
         write_manifest(manifest, new)
@@ -78,31 +91,30 @@ def write_bundle(
         os.replace(new, folder)
 
 
-def ids_of(prepared: Prepared) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The items and the users of a bundle, with all that each user took: test items are history now."""
+def ids_of(prepared: Prepared) -> BundleIds:
+    """Those of a data set, with all that each user took: test items are history now."""
     dataset = prepared.dataset
     titles = dataset.titles(np.arange(len(dataset.item_ids)))
-    items = pl.DataFrame({"item": dataset.item_ids.values, "title": titles})
-    rows = pl.DataFrame(dict(zip(("row", "item"), prepared.split.log.histories.flat(), strict=True)))
-    taken = rows.group_by("row", maintain_order=True).agg(pl.col("item").alias("history"))
-    users = pl.DataFrame({"user": dataset.user_ids.values}).with_row_index("row").cast({"row": pl.Int64})
-    users = users.join(taken, on="row", how="left", maintain_order="left").drop("row")
-    return items, users.with_columns(pl.col("history").fill_null([]))
+    items, users = dataset.item_ids.values.to_list(), dataset.user_ids.values.to_list()
+    return BundleIds(items, titles, users, prepared.split.log.histories)
 
 
-def _asked(model: DotProductModel, queries: Queries, targets: Ragged) -> pl.DataFrame:
+def _asked(model: DotProductModel, queries: Queries, targets: Ragged) -> dict[str, NDArray[Any]]:
     """Evenly spaced queries of those that have targets, and what the model answers."""
     asked = np.flatnonzero(targets.lengths > 0)
     asked = asked[:: -(-len(asked) // HELD_OUT_QUERIES) or 1]
     queries, targets = queries[asked], targets[asked]
     lists, _ = rank(model, queries, K)
     answers = Ragged.from_lengths((lists >= 0).sum(1), lists[lists >= 0])
-    rows = {"history": queries.histories, "targets": targets, "expected": answers}
-    columns = [
-        pl.Series(name, [each.values[a:b].tolist() for a, b in zip(each.starts, each.stops, strict=True)], LISTS)
-        for name, each in rows.items()
-    ]
-    return pl.DataFrame([pl.Series("user", queries.users.astype(np.int32)), *columns])
+    arrays = {"users": queries.users.astype(np.int32)}
+    for name, rows in (("histories", queries.histories), ("targets", targets), ("expected", answers)):
+        arrays |= _flat(name, rows)
+    return arrays
+
+
+def _flat(name: str, rows: Ragged) -> dict[str, NDArray[Any]]:
+    """Lists of items as two arrays."""
+    return {name: rows.flat()[1].astype(np.int32), f"{name}_lengths": rows.lengths.astype(np.int64)}
 
 
 def _graphs(model: DotProductModel, folder: Path, precision: Precision) -> StudentInfo:

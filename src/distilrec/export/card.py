@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from distilrec.bundle import ExportInfo, Lineage
 from distilrec.report import Report, reservations, verdict
 from distilrec.report.numbers import count, interval, number, percent
 from distilrec.report.parts import Arm, MainRole
+from distilrec.runtime import ExportInfo, Lineage
 
 __all__ = ["card", "with_exports"]
 

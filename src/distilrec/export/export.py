@@ -12,15 +12,14 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.bundle import Bundle, ExportInfo
-from distilrec.bundle.bundle import CARD
-from distilrec.bundle.manifest import write_manifest
-from distilrec.errors import ArtefactError
 from distilrec.export.card import with_exports
 from distilrec.export.gate import Answer, check
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import DotProductModel, load_model
+from distilrec.runtime import ExportInfo, Served
 from distilrec.runtime.graph import open_session
+from distilrec.runtime.manifest import write_manifest
+from distilrec.runtime.served import CARD
 
 __all__ = ["TARGETS", "Target", "Thresholds", "export"]
 
@@ -42,9 +41,7 @@ def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thr
     folder: of the bundle. out: the file. k: items that an answer has. Raises ModelError where the export's answers
     differ too much; then nothing is written.
     """
-    bundle, asked = Bundle.from_pretrained(folder), thresholds or Thresholds()
-    if len(bundle.items) != bundle.student.n_items:
-        raise ArtefactError(f"{folder} has items that were added since it was read; save it first")
+    bundle, asked = Served.load(folder), thresholds or Thresholds()
     model = load_model(folder)
     assert isinstance(model, DotProductModel)  # a bundle has no others
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +78,7 @@ def _written(whole: Whole, path: Path) -> Answer:
 _WRITERS: dict[Target, Callable[[DotProductModel, int, Path], Answer]] = {"onnx": _onnx, "onnx-int8": _onnx_int8}
 
 
-def _note(bundle: Bundle, target: Target, info: ExportInfo) -> None:
+def _note(bundle: Served, target: Target, info: ExportInfo) -> None:
     """Say in the bundle what was exported of it."""
     manifest = bundle.manifest.model_copy(update={"exports": {**bundle.manifest.exports, target: info}})
     card = bundle.folder / CARD

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.bundle import ExportInfo, HeldOut
 from distilrec.errors import ModelError
 from distilrec.evaluation.agreement import overlap
 from distilrec.metrics import ndcg
+from distilrec.runtime import ExportInfo, HeldOut
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Answer", "check", "padded"]

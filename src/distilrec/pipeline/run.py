@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distilrec.bundle import ItemContent, Lineage
+from distilrec.bundle import ItemContent
 from distilrec.data import Snapshot, final_queries, prefix_queries
 from distilrec.encoders import load_encoder
 from distilrec.errors import ArtefactError
@@ -21,6 +21,7 @@ from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.thumbnails import thumbnails
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Report, write
+from distilrec.runtime import Lineage
 from distilrec.soft_labels import forecast
 
 __all__ = ["explain", "forecast_labels", "report_again", "run", "run_part"]
@@ -141,7 +142,7 @@ def _ship(plan: Plan, context: Context, report: Report, folder: Path) -> None:
     student = next(each for each in plan.arms if each.name == DISTILLED).trained[0]
     write_bundle(
         context.model(student.stage),
-        *ids_of(context.prepared),
+        ids_of(context.prepared),
         context.prepared.split.queries("test"),
         folder,
         content=content,

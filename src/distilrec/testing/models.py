@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
-from distilrec.bundle import Bundle
 from distilrec.data import (
     Interactions,
     Split,
     clusters,
     cycles,
 )
-from distilrec.export import write_bundle
+from distilrec.export import BundleIds, write_bundle
 from distilrec.models import (
     ClosedForm,
     DotProductModel,
@@ -35,6 +33,7 @@ from distilrec.models import (
 )
 from distilrec.ranking import Restricted, rank
 from distilrec.rng import generator
+from distilrec.runtime import Served
 from distilrec.scoring import Queries, Ragged
 from distilrec.testing._shared import (
     close,
@@ -220,12 +219,11 @@ class DotProductContract(ModelContract):
     ) -> None:
         """Prevents a student that is served, without torch, from being another than the one that was measured."""
         queries = some_queries(data)
-        items = pl.DataFrame({"item": range(model.n_items), "title": ["" for _ in range(model.n_items)]})
-        users = pl.DataFrame({"user": range(model.n_users), "history": [[0]] * model.n_users})
-        users = users.cast({"history": pl.List(pl.Int32)})
+        titles, taken = [""] * model.n_items, Ragged.from_rows([[0]] * model.n_users)
+        ids = BundleIds(range(model.n_items), titles, range(model.n_users), taken)
         held_out = queries, Ragged.from_rows([[0]] * len(queries))
-        write_bundle(model, items, users, held_out, tmp_path / "bundle", precision=precision)
-        student = Bundle.from_pretrained(tmp_path / "bundle").student
+        write_bundle(model, ids, held_out, tmp_path / "bundle", precision=precision)
+        student = Served.load(tmp_path / "bundle").student
         assert student.reads_histories == model.reads_histories
         expected, values = rank(load_model(tmp_path / "bundle"), queries, 5)
         found, scores = student.rank(queries, 5)

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distilrec.data import Modality
 from distilrec.errors import ArtefactError
 from distilrec.weights import Precision
 
@@ -98,7 +97,7 @@ class Manifest(_Part):
     student: StudentInfo
     items: int = Field(ge=1, lt=2**31)
     users: int = Field(ge=0, lt=2**31)
-    content: dict[str, Modality] = Field(default_factory=dict)
+    content: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     lineage: Lineage = Lineage()
     exports: dict[str, ExportInfo] = Field(default_factory=dict)
     files: dict[Name, FileInfo] = Field(default_factory=dict)

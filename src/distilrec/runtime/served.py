@@ -1,0 +1,177 @@
+"""A bundle's folder as it serves: the student, ids, titles, and what users took."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from distilrec.errors import ArtefactError
+from distilrec.runtime.ids import Ids
+from distilrec.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilrec.runtime.student import WEIGHTS, Student
+from distilrec.scoring import Queries, Ragged
+
+__all__ = ["CARD", "CONTENT", "HELD_OUT", "HISTORIES", "IDS", "MODEL", "HeldOut", "Served", "write_ids"]
+
+IDS, HISTORIES, HELD_OUT = "ids.json", "histories.safetensors", "held_out.safetensors"
+CONTENT, MODEL, CARD = "content", "model.json", "README.md"
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Queries that were held out of training.
+
+    targets: what was to be found. expected: the ten best items that the student in PyTorch gave for each.
+    """
+
+    queries: Queries
+    targets: Ragged
+    expected: Ragged
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What a bundle needs to answer: NumPy and ONNX Runtime, no tables, no torch.
+
+    items, titles: in the student's order. users, histories: who is known, and the places of the items that they took,
+    oldest first. folder: where it was read from.
+    """
+
+    student: Student
+    items: Ids
+    titles: Sequence[str]
+    users: Ids
+    histories: Ragged
+    manifest: Manifest
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> Served:
+        """Read a bundle; raises ArtefactError, naming the file, on a damaged one, and on a folder that is none."""
+        if not (folder / MANIFEST).is_file():
+            raise ArtefactError(f"{folder} is no bundle, it has no {MANIFEST}{_where(folder)}")
+        manifest = read_manifest(folder, (WEIGHTS, MODEL, IDS, HISTORIES, HELD_OUT))
+        told = manifest.student
+        student = Student.load(folder, told.history_length or 0, told.content)
+        if student.vectors.shape != (manifest.items, told.width):
+            raise ArtefactError(
+                f"{folder / WEIGHTS} has {student.vectors.shape} item vectors, where the bundle tells of "
+                f"{manifest.items} items and width {told.width}; export it again"
+            )
+        items, titles, users = _ids(folder / IDS, manifest)
+        histories = _rows(folder / HISTORIES, _arrays(folder / HISTORIES), "histories", manifest.users, manifest.items)
+        return cls(student, items, titles, users, histories, manifest, folder)
+
+    def held_out(self) -> HeldOut:
+        """What an export, or a server, is asked before it answers anyone; raises ArtefactError on a damaged file."""
+        path = self.folder / HELD_OUT
+        arrays = _arrays(path)
+        users = arrays.get("users", np.empty(0, np.int32))
+        queries, targets, expected = (
+            _rows(path, arrays, name, len(users), self.manifest.items) for name in ("histories", "targets", "expected")
+        )
+        return HeldOut(Queries(users.astype(np.int32), queries), targets, expected)
+
+    def extended(
+        self, features: Mapping[str, NDArray[np.floating[Any]]], ids: Sequence[Any], titles: Sequence[str]
+    ) -> Served:
+        """With new items, placed by vectors of their content as `Student.placed` takes them; no training."""
+        student = self.student.extended(features, len(ids))
+        return replace(self, student=student, items=self.items.extended(ids), titles=[*self.titles, *titles])
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle, with the items that were added, into a folder, whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
+            new = Path(own) / "new"
+            for name in self.manifest.files:
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, new / name)
+            if len(self.items) > self.manifest.items:
+                self._write_added(new)
+            write_manifest(self.manifest.model_copy(update={"items": len(self.items)}), new)
+            if folder.exists():
+                os.replace(folder, Path(own) / "old")
+            os.replace(new, folder)
+
+    def _write_added(self, folder: Path) -> None:
+        """Ids and vectors of all items, their numbers whole: those of new ones were never coded."""
+        write_ids(folder, self.items.values, self.titles, self.users.values)
+        state = {
+            name: array
+            for name, array in load_file(folder / WEIGHTS).items()
+            if name.partition(":")[0] not in ("items", "bias")
+        }
+        state["items"] = self.student.vectors
+        if self.student.bias is not None:
+            state["bias"] = self.student.bias
+        save_file(state, folder / WEIGHTS)
+        settings = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        settings["n_items"] = len(self.items)
+        (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def write_ids(folder: Path, items: Sequence[Any], titles: Sequence[str], users: Sequence[Any]) -> None:
+    """Write ids.json."""
+    content = {"items": list(items), "titles": list(titles), "users": list(users)}
+    (folder / IDS).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        found = [told[name] for name in ("items", "titles", "users")]
+        sizes = [manifest.items, manifest.items, manifest.users]
+        if not all(isinstance(each, list) for each in found) or [len(each) for each in found] != sizes:
+            raise ValueError(f"expected {sizes} items, titles and users")
+        if not all(len({type(value) for value in each} - {str, int}) == 0 for each in found):
+            raise ValueError("ids are whole numbers or texts")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
+    items, titles, users = found
+    return Ids(items), titles, Ids(users)
+
+
+def _arrays(path: Path) -> Arrays:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
+
+
+def _rows(path: Path, arrays: Arrays, name: str, n_rows: int, n_items: int) -> Ragged:
+    """Lists of items: `NAME` their places, one list after the other, and `NAME_lengths`."""
+    values, lengths = arrays.get(name), arrays.get(f"{name}_lengths")
+    whole = values is not None and lengths is not None and values.ndim == lengths.ndim == 1
+    if (
+        not whole
+        or values is None
+        or lengths is None
+        or values.dtype != np.int32
+        or lengths.dtype != np.int64
+        or len(lengths) != n_rows
+        or (lengths < 0).any()
+        or lengths.sum() != len(values)
+        or (len(values) and not 0 <= int(values.min()) <= int(values.max()) < n_items)
+    ):
+        raise ArtefactError(f"{path}: {name} aren't {n_rows} lists of items that there are; export the bundle again")
+    return Ragged.from_lengths(lengths, values)
+
+
+def _where(path: Path) -> str:
+    """What to do where a bundle was expected and the folder is none."""
+    if (path / "bundle" / MANIFEST).is_file():
+        return f"; that of this run lies in {path / 'bundle'}"
+    return "; a run that is finished has one in its folder, OUT/bundle"
