@@ -47,3 +47,62 @@ def export_command(
     path = out or bundle.resolve().parent / f"student{target.removeprefix('onnx')}.onnx"
     info = export(bundle, target, path, k, Thresholds(least_overlap, least_quality))
     show({"file": str(path), **info.model_dump()}, as_json)
+
+
+@app.command()
+def serve(
+    bundle: BundlePath,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is everyone's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    state: Annotated[
+        str | None, typer.Option(help="sqlite:PATH or redis://HOST:PORT/0; default: a file beside the bundle.")
+    ] = None,
+    durable: Annotated[bool, typer.Option("--durable", help="With SQLite, wait for the disk at each click.")] = False,
+    key: Annotated[
+        list[str] | None, typer.Option(help="An API key, several times for several; better DISTILREC_KEYS, by commas.")
+    ] = None,
+    cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may ask.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Requests a second of one key or address.")] = None,
+    body_limit: Annotated[int, typer.Option(min=1_000, help="Bytes of a request.")] = 1_000_000,
+    watch: Annotated[float, typer.Option(min=0, help="Seconds between looks for a new bundle; 0: SIGHUP only.")] = 2.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line in the log for each request.")] = False,
+) -> None:
+    """Answer over HTTP from a bundle: recommendations, clicks that change the next answer, new items.
+
+    One process. Several may share the state, each on a port of its own behind a proxy. Try it at
+    http://127.0.0.1:8000/docs. A bundle that is written into the folder is taken up without dropping a request, if it
+    answers as its student did in PyTorch.
+
+    Example: distilrec serve runs/quickstart/bundle --port 8000
+    """
+    for package in ("starlette", "uvicorn", "msgspec", "prometheus_client", "onnxruntime"):
+        require(package, "serve", "distilrec serve")
+    import os
+
+    import uvicorn
+
+    from distilrec.serving import Settings, create_app
+    from distilrec.serving.logs import configure
+
+    keys = [*(key or ()), *filter(None, os.environ.get("DISTILREC_KEYS", "").split(","))]
+    settings = Settings(
+        bundle=bundle,
+        state=state,
+        durable=durable,
+        keys=tuple(keys),
+        cors=tuple(cors or ()),
+        rate=rate,
+        body_limit=body_limit,
+        watch=watch,
+    )
+    configure(requests=not quiet)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=30,
+        limit_concurrency=None,
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -23,7 +24,7 @@ from distilrec.models import DotProductModel, Model, SequenceModel, load_model, 
 from distilrec.ranking import rank
 from distilrec.runtime import Lineage, Manifest, StudentInfo
 from distilrec.runtime.manifest import write_manifest
-from distilrec.runtime.served import CARD, CONTENT, HELD_OUT, HISTORIES, write_ids
+from distilrec.runtime.served import CARD, CONTENT, HELD_OUT, HISTORIES, Attributes, write_ids
 from distilrec.runtime.student import QUERY, TOWER
 from distilrec.scoring import Queries, Ragged
 from distilrec.weights import Precision
@@ -31,16 +32,18 @@ from distilrec.weights import Precision
 __all__ = ["BundleIds", "ids_of", "write_bundle"]
 
 HELD_OUT_QUERIES, K = 1_000, 10
+VALUES = 1_000  # of an attribute
 
 
 @dataclass(frozen=True, eq=False)
 class BundleIds:
-    """The items' ids and titles, the users' ids, and the places of the items that each took, all in order."""
+    """The items' ids, titles and attributes, the users' ids, and the places of the items that each took, in order."""
 
     items: Sequence[Any]
     titles: Sequence[str]
     users: Sequence[Any]
     histories: Ragged
+    attributes: Attributes = field(default_factory=dict)
 
 
 def write_bundle(
@@ -69,7 +72,7 @@ def write_bundle(
         save_model(model, new, precision)
         served = load_model(new)  # its numbers rounded as they lie there
         assert isinstance(served, DotProductModel)
-        write_ids(new, ids.items, ids.titles, ids.users)
+        write_ids(new, ids.items, ids.titles, ids.users, ids.attributes)
         save_file(_flat("histories", ids.histories), new / HISTORIES)
         save_file(_asked(served, *held_out), new / HELD_OUT)
         for name, each in (content or {}).items():
@@ -96,7 +99,20 @@ def ids_of(prepared: Prepared) -> BundleIds:
     dataset = prepared.dataset
     titles = dataset.titles(np.arange(len(dataset.item_ids)))
     items, users = dataset.item_ids.values.to_list(), dataset.user_ids.values.to_list()
-    return BundleIds(items, titles, users, prepared.split.log.histories)
+    return BundleIds(items, titles, users, prepared.split.log.histories, _attributes(dataset.items))
+
+
+def _attributes(items: pl.DataFrame | None) -> dict[str, list[list[str]]]:
+    """Columns of few distinct texts, or lists of them; "a|b" is two. What is written on an item isn't one."""
+    found = {}
+    for values in () if items is None else items.get_columns():
+        name = values.name
+        if name in ("item", "title") or values.dtype not in (pl.String, pl.List(pl.String)):
+            continue
+        lists = values.str.split("|") if values.dtype == pl.String else values
+        if lists.explode().drop_nulls().n_unique() <= VALUES:
+            found[name] = lists.fill_null([]).to_list()
+    return found
 
 
 def _asked(model: DotProductModel, queries: Queries, targets: Ragged) -> dict[str, NDArray[Any]]:

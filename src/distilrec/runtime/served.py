@@ -7,12 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -22,11 +23,12 @@ from distilrec.runtime.manifest import MANIFEST, Manifest, read_manifest, write_
 from distilrec.runtime.student import WEIGHTS, Student
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["CARD", "CONTENT", "HELD_OUT", "HISTORIES", "IDS", "MODEL", "HeldOut", "Served", "write_ids"]
+__all__ = ["CARD", "CONTENT", "HELD_OUT", "HISTORIES", "IDS", "MODEL", "Attributes", "HeldOut", "Served", "write_ids"]
 
 IDS, HISTORIES, HELD_OUT = "ids.json", "histories.safetensors", "held_out.safetensors"
 CONTENT, MODEL, CARD = "content", "model.json", "README.md"
-Arrays = Mapping[str, NDArray[Any]]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Attributes: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,8 @@ class HeldOut:
 class Served:
     """What a bundle needs to answer: NumPy and ONNX Runtime, no tables, no torch.
 
-    items, titles: in the student's order. users, histories: who is known, and the places of the items that they took,
-    oldest first. folder: where it was read from.
+    items, titles: in the student's order. attributes: by name, the values of each item. users, histories: who is known,
+    and the places of the items that they took, oldest first. folder: where it was read from.
     """
 
     student: Student
@@ -56,6 +58,7 @@ class Served:
     histories: Ragged
     manifest: Manifest
     folder: Path
+    attributes: Attributes = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> Served:
@@ -70,9 +73,9 @@ class Served:
                 f"{folder / WEIGHTS} has {student.vectors.shape} item vectors, where the bundle tells of "
                 f"{manifest.items} items and width {told.width}; export it again"
             )
-        items, titles, users = _ids(folder / IDS, manifest)
+        items, titles, users, attributes = _ids(folder / IDS, manifest)
         histories = _rows(folder / HISTORIES, _arrays(folder / HISTORIES), "histories", manifest.users, manifest.items)
-        return cls(student, items, titles, users, histories, manifest, folder)
+        return cls(student, items, titles, users, histories, manifest, folder, attributes)
 
     def held_out(self) -> HeldOut:
         """What an export, or a server, is asked before it answers anyone; raises ArtefactError on a damaged file."""
@@ -89,7 +92,14 @@ class Served:
     ) -> Served:
         """With new items, placed by vectors of their content as `Student.placed` takes them; no training."""
         student = self.student.extended(features, len(ids))
-        return replace(self, student=student, items=self.items.extended(ids), titles=[*self.titles, *titles])
+        attributes = {name: [*values, *([] for _ in ids)] for name, values in self.attributes.items()}
+        return replace(
+            self,
+            student=student,
+            items=self.items.extended(ids),
+            titles=[*self.titles, *titles],
+            attributes=attributes,
+        )
 
     def save(self, folder: Path) -> None:
         """Write the bundle, with the items that were added, into a folder, whole or not at all."""
@@ -108,7 +118,7 @@ class Served:
 
     def _write_added(self, folder: Path) -> None:
         """Ids and vectors of all items, their numbers whole: those of new ones were never coded."""
-        write_ids(folder, self.items.values, self.titles, self.users.values)
+        write_ids(folder, self.items.values, self.titles, self.users.values, self.attributes)
         state = {
             name: array
             for name, array in load_file(folder / WEIGHTS).items()
@@ -123,13 +133,15 @@ class Served:
         (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
-def write_ids(folder: Path, items: Sequence[Any], titles: Sequence[str], users: Sequence[Any]) -> None:
+def write_ids(
+    folder: Path, items: Sequence[Any], titles: Sequence[str], users: Sequence[Any], attributes: Attributes
+) -> None:
     """Write ids.json."""
-    content = {"items": list(items), "titles": list(titles), "users": list(users)}
+    content = {"items": list(items), "titles": list(titles), "users": list(users), "attributes": attributes}
     (folder / IDS).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids]:
+def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids, Attributes]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         found = [told[name] for name in ("items", "titles", "users")]
@@ -138,10 +150,13 @@ def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids]:
             raise ValueError(f"expected {sizes} items, titles and users")
         if not all(len({type(value) for value in each} - {str, int}) == 0 for each in found):
             raise ValueError("ids are whole numbers or texts")
+        attributes = TypeAdapter(dict[str, list[list[str]]]).validate_python(told["attributes"], strict=True)
+        if any(len(values) != manifest.items for values in attributes.values()):
+            raise ValueError(f"expected attributes of {manifest.items} items")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
     items, titles, users = found
-    return Ids(items), titles, Ids(users)
+    return Ids(items), titles, Ids(users), attributes
 
 
 def _arrays(path: Path) -> Arrays:

@@ -106,6 +106,10 @@ class Student:
             begin = end
         return found
 
+    def scores(self, hidden: Vectors) -> Vectors:
+        """(B, N) float32, of vectors of queries (B, D)."""
+        return _scores(hidden, self.vectors, self.bias)
+
     def rank(
         self,
         queries: Queries,
@@ -130,9 +134,7 @@ class Student:
         rows = max(1, VALUES // max(1, len(vectors)))
         for begin in range(0, len(queries) if most else 0, rows):
             part = slice(begin, min(begin + rows, len(queries)))
-            scores = hidden[part] @ vectors.T
-            if bias is not None:
-                scores += bias
+            scores = _scores(hidden[part], vectors, bias)
             if filter_seen:
                 _mask(scores, queries[part], allowed)
             chosen, values[part, :most] = top_k(scores, most)
@@ -171,6 +173,13 @@ class Student:
         width = self.vectors.shape[1]
         bias = None if self.bias is None else np.concatenate([self.bias, rows[:, width]])
         return replace(self, vectors=np.concatenate([self.vectors, rows[:, :width]]), bias=bias)
+
+
+def _scores(hidden: Vectors, vectors: Vectors, bias: Vectors | None) -> Vectors:
+    scores: Vectors = hidden @ vectors.T
+    if bias is not None:
+        scores += bias
+    return scores
 
 
 def _floats(state: Mapping[str, NDArray[Any]], name: str) -> Vectors | None:

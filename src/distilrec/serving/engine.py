@@ -1,0 +1,135 @@
+"""Answers of one bundle, several queries at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilrec.errors import DataError
+from distilrec.runtime import Served
+from distilrec.runtime.top import top_k
+from distilrec.scoring import Queries, Ragged
+from distilrec.serving.requests import Item, Query
+from distilrec.serving.state import Id
+
+__all__ = ["Ask", "Engine"]
+
+VALUES = 2**22  # of scores at once: 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A query in places. seen: what must not come back. allowed: (N,) bool, or None for all."""
+
+    user: int
+    history: Sequence[int]
+    k: int
+    seen: Sequence[int]
+    allowed: NDArray[np.bool_] | None = None
+
+
+class Engine:
+    """What a bundle answers. It doesn't change: a new item, or a new bundle, is a new engine."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+
+    def ask(self, query: Query, clicked: Sequence[Id]) -> Ask:
+        """The query in places. clicked: what its user or session took since the bundle was made.
+
+        Raises DataError on a query of nobody that is known and nothing else, and on ids and attributes that there
+        aren't in a filter. Items of a history that aren't known are left out.
+        """
+        served = self.served
+        user = -1 if query.user is None else served.users.place(query.user)
+        items = [place for place in map(served.items.place, clicked) if place >= 0]
+        if query.history is not None:
+            history = [place for place in map(served.items.place, query.history) if place >= 0] + items
+        else:
+            known = self._taken(user) if user >= 0 else []
+            history = known + items
+        if query.user is None and query.session is None and query.history is None:
+            raise DataError("give a user, a session or a history")
+        if not served.student.reads_histories and user < 0:
+            raise DataError(
+                f"a {served.manifest.student.model} knows the users of its training log, and {query.user!r} is none of "
+                "them; serve a student that reads histories"
+            )
+        seen = (
+            [*history, *map(self._item, query.deny or ())]
+            if query.filter_seen
+            else list(map(self._item, query.deny or ()))
+        )
+        return Ask(user, history, query.k, seen, self._allowed(query))
+
+    def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
+        """The best items of each."""
+        rows = max(1, VALUES // len(self.served.items))
+        return [items for begin in range(0, len(asks), rows) for items in self._answer(asks[begin : begin + rows])]
+
+    def _answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
+        student, ids, titles = self.served.student, self.served.items.values, self.served.titles
+        lengths = np.array([len(ask.history) for ask in asks], np.int64)
+        values = np.array([item for ask in asks for item in ask.history], np.int32)
+        users = np.array([ask.user for ask in asks], np.int32)
+        scores = student.scores(student.hidden(Queries(users, Ragged.from_lengths(lengths, values))))
+        for row, ask in enumerate(asks):
+            if ask.allowed is not None:
+                scores[row, ~ask.allowed] = -np.inf
+            if ask.seen:
+                scores[row, ask.seen] = -np.inf
+        most = min(max(ask.k for ask in asks), student.n_items)
+        items, best = top_k(scores, most)
+        return [
+            [
+                Item(ids[item], titles[item], score)
+                for item, score in zip(row[: ask.k], values_[: ask.k], strict=True)
+                if score > -np.inf
+            ]
+            for row, values_, ask in zip(items.tolist(), best.tolist(), asks, strict=True)
+        ]
+
+    def _taken(self, user: int) -> list[int]:
+        histories = self.served.histories
+        taken: list[int] = histories.values[histories.starts[user] : histories.stops[user]].tolist()
+        return taken
+
+    def _item(self, external: Id) -> int:
+        place = self.served.items.place(external)
+        if place < 0:
+            raise DataError(f"no item is called {external!r}")
+        return place
+
+    def _allowed(self, query: Query) -> NDArray[np.bool_] | None:
+        if query.allow is None and not query.where:
+            return None
+        allowed = np.ones(len(self.served.items), np.bool_)
+        if query.allow is not None:
+            allowed[:] = False
+            allowed[[self._item(item) for item in query.allow]] = True
+        for name, values in (query.where or {}).items():
+            of_values = self._by_attribute.get(name)
+            if of_values is None:
+                known = ", ".join(self._by_attribute) or "none"
+                raise DataError(f"no attribute is called {name!r}; there are {known}")
+            having = np.zeros(len(allowed), np.bool_)
+            for value in values:
+                if value not in of_values:
+                    raise DataError(f"no item has {value!r} as its {name}")
+                having[of_values[value]] = True
+            allowed &= having
+        return allowed
+
+    @cached_property
+    def _by_attribute(self) -> Mapping[str, Mapping[str, NDArray[np.int64]]]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for name, of_items in self.served.attributes.items():
+            places = found.setdefault(name, {})
+            for place, values in enumerate(of_items):
+                for value in values:
+                    places.setdefault(value, []).append(place)
+        return {name: {value: np.array(places) for value, places in each.items()} for name, each in found.items()}

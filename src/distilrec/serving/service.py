@@ -1,0 +1,221 @@
+"""What the server does, apart from HTTP: bundles taken up and rolled back, batches, clicks, new items."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from distilrec.errors import ArtefactError, DataError
+from distilrec.runtime import Served
+from distilrec.runtime.manifest import MANIFEST
+from distilrec.serving.engine import Ask, Engine
+from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stored
+from distilrec.serving.settings import Settings
+from distilrec.serving.sqlite import SQLiteState
+from distilrec.serving.state import Id, State, StateError
+
+__all__ = ["Service", "open_state", "passes"]
+
+_logger = logging.getLogger("distilrec.serving")
+MOST_AT_ONCE = 64  # queries answered together; others wait for the next turn
+
+
+def open_state(place: str, *, durable: bool = False) -> State:
+    """The state at `sqlite:PATH` or `redis://...`; raises StateError where a file can't be opened."""
+    if place.startswith("sqlite:"):
+        return SQLiteState(Path(place.removeprefix("sqlite:")), durable=durable)
+    from distilrec.serving.redis import RedisState
+
+    return RedisState(place)
+
+
+def passes(served: Served, least: float) -> float:
+    """How much of the student's ten best items, as PyTorch gave them, the bundle answers on its held-out queries.
+
+    Raises ArtefactError where that is less than `least`. A bundle without held-out queries passes.
+    """
+    held_out = served.held_out()
+    if len(held_out.queries) == 0:
+        return 1.0
+    found, _ = served.student.rank(held_out.queries, 10)
+    expected = held_out.expected.padded(10, fill=-1)
+    shared = (found[:, :, None] == np.where(expected < 0, -2, expected)[:, None, :]).any(2).sum(1)
+    overlap = float((shared / np.maximum(held_out.expected.lengths, 1)).mean())
+    if overlap < least:
+        raise ArtefactError(
+            f"{served.folder} answers otherwise than the student that was measured: it shares {overlap:.3f} of the ten "
+            f"best items, at least {least} are asked for; export it again"
+        )
+    return overlap
+
+
+@dataclass
+class Service:
+    """One bundle at a time, and what was clicked and added since it was made."""
+
+    settings: Settings
+    state: State
+    engine: Engine
+    refused: str | None = None
+    """Why the bundle that lies there now wasn't taken up."""
+    added: int = 0
+    """How many of the state's new items the engine has."""
+    _waiting: list[tuple[Engine, Ask, asyncio.Future[list[Item]]]] = field(default_factory=list)
+    _seen: Any = None
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Service:
+        """Load the bundle, through its gate, and the new items of the state."""
+        served = Served.load(settings.bundle)
+        overlap = passes(served, settings.overlap)
+        state = open_state(settings.state_place(), durable=settings.durable)
+        service = cls(settings, state, Engine(served), _seen=_stamp(settings.bundle))
+        await service._take_items()
+        _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), overlap)
+        return service
+
+    async def recommend(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer; where the state can't be reached, without what was clicked, and `degraded`."""
+        keys = [key for query in queries for key in _keys(query.user, query.session)]
+        degraded = False
+        try:
+            taken = iter(await self.state.taken(keys) if keys else [])
+        except StateError as error:
+            _logger.warning("state can't be reached, answering without: %s", error)
+            taken, degraded = iter([[] for _ in keys]), True
+        engine, asks = self.engine, []  # the same for all that follows, whatever is taken up meanwhile
+        for query in queries:
+            clicked = [item for _ in _keys(query.user, query.session) for item in next(taken)]
+            asks.append(engine.ask(query, clicked))
+        return [Answer(items, degraded) for items in await self._answers(engine, asks)]
+
+    async def click(self, event: Event) -> Stored:
+        """Keep a click, and answer after it where that is asked for. Raises StateError where it can't be kept."""
+        keys = _keys(event.user, event.session)
+        if not keys:
+            raise DataError("give the user or the session that took the item")
+        place = self.engine.served.items.place(event.item)
+        await self.state.add([(key, event.item) for key in keys])
+        if not event.k:
+            return Stored(place >= 0)
+        [answer] = await self.recommend([Query(user=event.user, session=event.session, k=event.k)])
+        return Stored(place >= 0, answer.items)
+
+    async def forget(self, user: Id | None, session: str | None) -> None:
+        """Delete what a user or session clicked."""
+        for key in _keys(user, session):
+            await self.state.forget(key)
+
+    async def add_items(self, items: Sequence[NewItem]) -> int:
+        """Place new items by their content and keep them; returns how many there are now.
+
+        Raises DataError where an id is there already, or nothing that the student reads is told of an item.
+        """
+        ids = self.engine.served.items
+        for item in items:
+            if ids.read(item.item) is None or ids.place(item.item) >= 0:
+                raise DataError(f"{item.item!r} is no new id, or of another type than the items' ids")
+        wider = _placed(self.engine.served, items)  # before anything is kept
+        await self.state.add_items([(item.item, msgspec.json.encode(item)) for item in items])
+        self.engine, self.added = Engine(wider), self.added + len(items)
+        return len(wider.items)
+
+    async def refresh(self) -> bool:
+        """Take up a bundle that has changed, if it passes its gate, and items that other servers added.
+
+        Requests under way are answered by the one they began with. Returns whether a bundle was taken up.
+        """
+        stamp = _stamp(self.settings.bundle)
+        taken = False
+        if stamp is not None and stamp != self._seen:
+            self._seen = stamp
+            try:
+                served = await asyncio.to_thread(self._load)
+                self.engine, self.refused, self.added, taken = Engine(served), None, 0, True
+                _logger.info("took up a new bundle: %s items", len(served.items))
+            except (ArtefactError, OSError) as error:
+                self.refused = str(error)
+                _logger.error("stays with the bundle that it has: %s", error)
+        try:
+            await self._take_items()
+        except StateError as error:
+            _logger.warning("new items can't be read now: %s", error)
+        return taken
+
+    async def close(self) -> None:
+        """Let go of the state."""
+        await self.state.close()
+
+    def _load(self) -> Served:
+        served = Served.load(self.settings.bundle)
+        passes(served, self.settings.overlap)
+        return served
+
+    async def _take_items(self) -> None:
+        if self.engine.served.student.tower is None:
+            return
+        told = [msgspec.json.decode(each, type=NewItem) for _, each in await self.state.items()]
+        new = [item for item in told if self.engine.served.items.place(item.item) < 0]
+        if new:
+            self.engine = Engine(_placed(self.engine.served, new))
+        self.added = len(told)
+
+    async def _answers(self, engine: Engine, asks: Sequence[Ask]) -> list[list[Item]]:
+        """Together with those of other requests that came in the same turn of the loop: one pass for all."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[list[Item]]] = [loop.create_future() for _ in asks]
+        if not self._waiting:
+            loop.call_soon(self._answer_waiting)
+        self._waiting += [(engine, ask, future) for ask, future in zip(asks, futures, strict=True)]
+        return [await future for future in futures]
+
+    def _answer_waiting(self) -> None:
+        batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._answer_waiting)
+        for engine in dict.fromkeys(engine for engine, _, _ in batch):
+            asked = [(ask, future) for each, ask, future in batch if each is engine and not future.done()]
+            try:
+                found = engine.answer([ask for ask, _ in asked])
+            except Exception as error:  # for those who wait to raise
+                for _, future in asked:
+                    future.set_exception(error)
+                continue
+            for (_, future), items in zip(asked, found, strict=True):
+                future.set_result(items)
+
+
+def _keys(user: Id | None, session: str | None) -> list[str]:
+    return [f"user:{user}"] * (user is not None) + [f"session:{session}"] * (session is not None)
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Changes when another bundle lies there; None while one is put in the place of the other."""
+    try:
+        told = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_ino
+
+
+def _placed(served: Served, items: Sequence[NewItem]) -> Served:
+    """With new items. Raises DataError where their vectors aren't those that the student reads."""
+    widths = served.manifest.student.content
+    reads = ", ".join(f"{name} ({width})" for name, width in widths.items()) or "none, it knows items by their ids"
+    features = {name: np.full((len(items), width), np.nan, np.float32) for name, width in widths.items()}
+    for row, item in enumerate(items):
+        for name, vector in item.vectors.items():
+            if len(vector) != widths.get(name):
+                raise DataError(f"{item.item!r}: {name!r} with {len(vector)} numbers; the student reads {reads}")
+            features[name][row] = vector
+        if not any(np.isfinite(each[row]).all() for each in features.values()):
+            raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
+    ids = [served.items.read(item.item) for item in items]
+    return served.extended(features, ids, [item.title or str(item.item) for item in items])

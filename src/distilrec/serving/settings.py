@@ -1,0 +1,49 @@
+"""How a server is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseModel):
+    """Settings of `distilrec serve`.
+
+    bundle: the folder, which is watched for a new bundle every `watch` seconds; 0: only a SIGHUP takes one up.
+    state: `sqlite:PATH`, `redis://HOST:PORT/DATABASE`, or None for a file beside the bundle. durable: SQLite waits for
+    the disk at each click.
+    keys: API keys, one of which a request must carry; none: whoever reaches the server may ask. cors: origins whose
+    pages may ask, none by default. rate: requests a second of one key, or address where there are none; None: as many
+    as come. body_limit: bytes of a request. waiting: requests at once, beyond which new ones are told to come back.
+    timeout: seconds within which a request must have been read.
+    overlap: of the ten best items, the share that a bundle must have in common with what the student answered in
+    PyTorch, lest it isn't taken up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Path
+    state: str | None = None
+    durable: bool = False
+    watch: float = Field(default=2.0, ge=0)
+    keys: tuple[str, ...] = ()
+    body_limit: int = Field(default=1_000_000, ge=1_000)
+    rate: float | None = Field(default=None, gt=0)
+    cors: tuple[str, ...] = ()
+    waiting: int = Field(default=256, ge=1)
+    timeout: float = Field(default=10.0, gt=0)
+    overlap: float = Field(default=0.95, ge=0, le=1)
+
+    @field_validator("state")
+    @classmethod
+    def _known(cls, state: str | None) -> str | None:
+        if state is not None and not state.startswith(("sqlite:", "redis://", "rediss://", "unix://")):
+            raise ValueError("state is sqlite:PATH or redis://HOST:PORT/DATABASE")
+        return state
+
+    def state_place(self) -> str:
+        """Where the state is."""
+        return self.state or f"sqlite:{self.bundle.resolve().parent / 'state.db'}"

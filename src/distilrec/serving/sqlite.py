@@ -1,0 +1,104 @@
+"""State in a file of SQLite: nothing to install, nothing to start."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from distilrec.serving.state import KEPT, Click, Id, StateError
+
+__all__ = ["SQLiteState"]
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS clicks_by_key ON clicks (key, number);
+CREATE TABLE IF NOT EXISTS items
+  (number INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT UNIQUE NOT NULL, told BLOB NOT NULL);
+"""
+
+
+class SQLiteState:
+    """A write-ahead log: several processes of one machine read while one writes.
+
+    A click that was acknowledged survives the death of the process. What survives the death of the machine is what its
+    disk had: set durable to wait for that at each click.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = sqlite3.connect(path, timeout=5, isolation_level=None, cached_statements=256)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._database.executescript(TABLES)
+        except sqlite3.Error as error:
+            raise StateError(f"{path}: {error}") from error
+
+    async def add(self, clicks: Sequence[Click]) -> None:
+        """In one transaction."""
+        rows = [(key, json.dumps(item)) for key, item in clicks]
+        try:
+            with self._transaction():
+                self._database.executemany("INSERT INTO clicks (key, item) VALUES (?, ?)", rows)
+                for key in {key for key, _ in clicks}:
+                    self._database.execute(
+                        "DELETE FROM clicks WHERE key = ? AND number <= "
+                        "(SELECT number FROM clicks WHERE key = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                        (key, key, KEPT),
+                    )
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+
+    async def taken(self, keys: Sequence[str]) -> list[list[Id]]:
+        """By the index."""
+        sought = "SELECT item FROM clicks WHERE key = ? ORDER BY number DESC LIMIT ?"
+        try:
+            return [[json.loads(item) for (item,) in self._database.execute(sought, (key, KEPT))][::-1] for key in keys]
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+
+    async def forget(self, key: str) -> None:
+        """Overwritten in the file, too, at the next checkpoint."""
+        try:
+            self._database.execute("PRAGMA secure_delete=ON")
+            self._database.execute("DELETE FROM clicks WHERE key = ?", (key,))
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+
+    async def add_items(self, items: Sequence[tuple[Id, bytes]]) -> None:
+        """In one transaction."""
+        rows = [(json.dumps(item), told) for item, told in items]
+        try:
+            with self._transaction():
+                self._database.executemany("INSERT OR REPLACE INTO items (item, told) VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+
+    async def items(self) -> list[tuple[Id, bytes]]:
+        """All."""
+        try:
+            found = self._database.execute("SELECT item, told FROM items ORDER BY number").fetchall()
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+        return [(json.loads(item), told) for item, told in found]
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._database)
+
+
+class _Transaction:
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")

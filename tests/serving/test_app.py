@@ -1,0 +1,357 @@
+"""The server over HTTP: what is asked of it, what it refuses, and bundles that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from starlette.testclient import TestClient
+
+from distilrec.bundle import Bundle
+from distilrec.data import Features
+from distilrec.export import BundleIds, write_bundle
+from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, MatrixFactorizationConfig, Model, build
+from distilrec.ranking import rank
+from distilrec.runtime import Served
+from distilrec.runtime.manifest import write_manifest
+from distilrec.scoring import Queries, Ragged
+from distilrec.serving import Settings, create_app
+
+N_USERS, N_ITEMS = 4, 60
+TAKEN = [[0, 1], [2], [], [5, 6, 7]]
+GENRES = [["even" if n % 2 == 0 else "odd", *(["third"] if n % 3 == 0 else [])] for n in range(N_ITEMS)]
+NOTHING = Queries(np.empty(0, np.int32), Ragged.from_rows([])), Ragged.from_rows([])
+
+
+def student(seed: int = 0, *, content: bool = False) -> Model:
+    config = HistoryEncoderConfig(embedding_size=8, history_length=6, init_std=0.3)
+    if not content:
+        return build(config, N_USERS, N_ITEMS, seed=seed).eval()
+    known = np.ones(N_ITEMS, np.bool_)
+    features = {"text": Features(np.random.default_rng(0).normal(size=(N_ITEMS, 5)).astype(np.float32), known)}
+    config = config.model_copy(update={"content": ContentConfig(modalities=("text",))})
+    return build(config, N_USERS, N_ITEMS, seed=seed, catalogue=Catalogue(features, known)).eval()
+
+
+def write(folder: Path, model: Model, *, answers: bool = True) -> None:
+    """A bundle of items i0 to i59; its held-out queries, and what the model answers."""
+    ids = BundleIds(
+        [f"i{n}" for n in range(N_ITEMS)],
+        [f"Item {n}" for n in range(N_ITEMS)],
+        [f"u{n}" for n in range(N_USERS)],
+        Ragged.from_rows(TAKEN),
+        {"genre": GENRES},
+    )
+    asked = Queries(np.array([0, 3], np.int32), Ragged.from_rows([TAKEN[0], TAKEN[3]]))
+    write_bundle(model, ids, (asked, Ragged.from_rows([[9], [8]])) if answers else NOTHING, folder)
+
+
+def serving(folder: Path, **settings: Any) -> TestClient:
+    return TestClient(create_app(Settings(bundle=folder, **settings)), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "bundle", student())
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[TestClient]:
+    with serving(folder) as client:
+        yield client
+
+
+def items(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [item["item"] for item in answer.json()["items"]]
+
+
+class TestRecommendations:
+    def test_users_and_histories_are_answered_as_the_bundle_does(self, client: TestClient, folder: Path) -> None:
+        bundle = Bundle.from_pretrained(folder)
+        for user in ("u0", "u2", "u3"):
+            expected = bundle.recommend(users=[user], k=7)
+            found = client.post("/recommend", json={"user": user, "k": 7})
+            assert items(found) == expected["item"].to_list()
+            assert [item["title"] for item in found.json()["items"]] == expected["title"].to_list()
+            np.testing.assert_allclose([item["score"] for item in found.json()["items"]], expected["score"], rtol=1e-5)
+        expected = bundle.recommend(histories=[["i3", "not there", "i9"]], k=5)["item"].to_list()
+        assert items(client.post("/recommend", json={"history": ["i3", "not there", "i9"], "k": 5})) == expected
+
+    def test_a_batch_is_answered_as_one_by_one(self, client: TestClient) -> None:
+        queries = [{"user": "u0"}, {"history": ["i9"], "k": 3}, {"session": "new", "k": 70}, {"user": "stranger"}]
+        found = client.post("/recommend/batch", json={"queries": queries}).json()["answers"]
+        for answer, query in zip(found, queries, strict=True):
+            assert [item["item"] for item in answer["items"]] == items(client.post("/recommend", json=query))
+        assert [len(answer["items"]) for answer in found] == [10, 3, 60, 10]
+
+    def test_filters(self, client: TestClient) -> None:
+        def asked(**query: Any) -> list[str]:
+            return items(client.post("/recommend", json={"user": "u0", "k": 60, **query}))
+
+        everything = asked(filter_seen=False)
+        assert len(everything) == 60
+        assert asked() == [item for item in everything if item not in ("i0", "i1")]
+        assert asked(deny=["i5", "i6"]) == [item for item in asked() if item not in ("i5", "i6")]
+        assert asked(filter_seen=False, deny=["i0"]) == [item for item in everything if item != "i0"]
+        assert asked(allow=["i4", "i1", "i7"]) == [item for item in everything if item in ("i4", "i7")]
+        assert asked(where={"genre": ["odd"]}) == [item for item in asked() if int(item[1:]) % 2]
+        assert asked(where={"genre": ["odd"]}, allow=["i3", "i4"]) == ["i3"]
+        both = asked(where={"genre": ["odd", "third"]})
+        assert both == [item for item in asked() if int(item[1:]) % 2 or int(item[1:]) % 3 == 0]
+        assert asked(allow=[]) == []
+
+    @pytest.mark.parametrize(
+        ("query", "said"),
+        [
+            ({}, "give a user, a session or a history"),
+            ({"user": "u0", "deny": ["x"]}, "no item is called 'x'"),
+            ({"user": "u0", "where": {"year": ["1"]}}, "no attribute is called 'year'; there are genre"),
+            ({"user": "u0", "where": {"genre": ["x"]}}, "no item has 'x' as its genre"),
+            ({"user": "u0", "k": 0}, "Expected `int` >= 1 - at `$.k`"),
+            ({"user": "u0", "more": 1}, "Object contains unknown field `more`"),
+            ({"user": 1.5}, "Expected `int | str | null`, got `float` - at `$.user`"),
+            ([], "Expected `object`, got `array`"),
+        ],
+    )
+    def test_what_cannot_be_asked(self, client: TestClient, query: Any, said: str) -> None:
+        answer = client.post("/recommend", json=query)
+        assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"user": "\\ud800"}', b"[" * 100_000])
+    def test_what_cannot_be_read(self, client: TestClient, body: bytes) -> None:
+        answer = client.post("/recommend", content=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"]
+
+    def test_a_student_that_looks_users_up(self, tmp_path: Path) -> None:
+        write(tmp_path / "bundle", build(MatrixFactorizationConfig(embedding_size=8), N_USERS, N_ITEMS, seed=0).eval())
+        with serving(tmp_path / "bundle") as client:
+            before = items(client.post("/recommend", json={"user": "u0"}))
+            client.post("/events", json={"user": "u0", "item": before[0]})
+            assert (
+                items(client.post("/recommend", json={"user": "u0", "k": 9})) == before[1:]
+            )  # what is taken is left out
+            answer = client.post("/recommend", json={"user": "stranger"})
+            assert answer.status_code == 400
+            assert "knows the users of its training log" in answer.json()["error"]
+
+
+class TestClicks:
+    def test_a_click_changes_the_next_answer(self, client: TestClient) -> None:
+        expected = items(client.post("/recommend", json={"history": ["i0", "i1", "i9"]}))
+        before = items(client.post("/recommend", json={"user": "u0"}))
+        stored = client.post("/events", json={"user": "u0", "item": "i9", "k": 10}).json()
+        assert (stored["known"], [item["item"] for item in stored["items"]]) == (True, expected)
+        assert items(client.post("/recommend", json={"user": "u0"})) == expected != before
+
+    def test_sessions_are_anyone(self, client: TestClient) -> None:
+        for item in ("i3", "i4"):
+            assert client.post("/events", json={"session": "s", "item": item}).json() == {"known": True, "items": []}
+        expected = items(client.post("/recommend", json={"history": ["i3", "i4"]}))
+        assert items(client.post("/recommend", json={"session": "s"})) == expected
+        assert items(client.post("/recommend", json={"session": "other"})) != expected
+
+    def test_clicks_outlive_the_server(self, folder: Path) -> None:
+        with serving(folder) as client:
+            client.post("/events", json={"session": "s", "item": "i3"})
+            expected = items(client.post("/recommend", json={"session": "s"}))
+        with serving(folder) as client:
+            assert items(client.post("/recommend", json={"session": "s"})) == expected
+
+    def test_what_a_user_clicked_is_deleted(self, client: TestClient) -> None:
+        before = items(client.post("/recommend", json={"user": "u0"}))
+        client.post("/events", json={"user": "u0", "item": "i9"})
+        assert client.delete("/users/u0").status_code == 204
+        assert items(client.post("/recommend", json={"user": "u0"})) == before
+        assert client.delete("/sessions/none").status_code == 204
+
+    def test_an_item_that_is_not_known_yet_is_kept(self, client: TestClient) -> None:
+        assert client.post("/events", json={"session": "s", "item": "tomorrow's"}).json()["known"] is False
+        assert len(items(client.post("/recommend", json={"session": "s"}))) == 10
+
+    def test_without_state_answers_go_on_and_clicks_are_refused(self, folder: Path) -> None:
+        """Prevents a Redis that is down from taking recommendations with it, and clicks from being lost unsaid."""
+        with serving(folder, state=f"unix://{folder.parent / 'nowhere.sock'}") as client:
+            answer = client.post("/recommend", json={"user": "u0"})
+            assert (answer.status_code, answer.json()["degraded"], len(items(answer))) == (200, True, 10)
+            answer = client.post("/events", json={"user": "u0", "item": "i9"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert client.get("/ready").status_code == 503
+            assert client.get("/health").status_code == 200
+            assert "distilrec_degraded_total 1.0" in client.get("/metrics").text
+
+
+class TestItems:
+    def test_a_new_item_is_recommended_at_once_and_after_a_restart(self, tmp_path: Path) -> None:
+        write(tmp_path / "bundle", student(content=True))
+        new = {"item": "new", "title": "New", "vectors": {"text": [3.0, 0, 0, 0, 0]}}
+        with serving(tmp_path / "bundle") as client:
+            assert client.post("/items", json={"items": [new]}).json() == {"items": 61}
+            assert items(client.post("/recommend", json={"user": "u0", "allow": ["new"]})) == ["new"]
+            after = items(client.post("/recommend", json={"history": ["new"]}))
+            assert client.post("/items", json={"items": [new]}).json()["error"].startswith("'new' is no new id")
+        with serving(tmp_path / "bundle") as client:
+            assert items(client.post("/recommend", json={"history": ["new"]})) == after
+
+    @pytest.mark.parametrize(
+        ("vectors", "said"),
+        [
+            ({}, "nothing is known of it; give a vector of what the student reads: text (5)"),
+            ({"text": [1.0]}, "'text' with 1 numbers; the student reads text (5)"),
+            ({"image": [1.0]}, "'image' with 1 numbers; the student reads text (5)"),
+        ],
+    )
+    def test_items_of_which_nothing_is_known(self, tmp_path: Path, vectors: dict[str, Any], said: str) -> None:
+        write(tmp_path / "bundle", student(content=True))
+        with serving(tmp_path / "bundle") as client:
+            answer = client.post("/items", json={"items": [{"item": "new", "vectors": vectors}]})
+            assert (answer.status_code, answer.json()["error"]) == (400, f"'new': {said}")
+            assert client.get("/ready").json()["items"] == 60
+
+    def test_a_student_of_ids_takes_none(self, client: TestClient) -> None:
+        answer = client.post("/items", json={"items": [{"item": "new", "vectors": {"text": [1.0]}}]})
+        assert answer.status_code == 400
+        assert "knows items by their ids" in answer.json()["error"]
+
+
+class TestBundles:
+    def wait(self, client: TestClient, key: str, expected: Any) -> None:
+        until = time.monotonic() + 20
+        while client.get("/ready").json()[key] != expected:
+            assert time.monotonic() < until, client.get("/ready").json()
+            time.sleep(0.02)
+
+    def test_a_new_bundle_is_taken_up_with_all_clicks(self, folder: Path) -> None:
+        with serving(folder, watch=0.05) as client:
+            client.post("/events", json={"user": "u0", "item": "i9"})
+            other = student(seed=1)
+            write(folder, other)
+            expected, _ = rank(other, Queries(np.array([0], np.int32), Ragged.from_rows([[0, 1, 9]])), 10)
+            until = time.monotonic() + 20
+            while items(client.post("/recommend", json={"user": "u0"})) != [f"i{n}" for n in expected[0]]:
+                assert time.monotonic() < until
+            assert "distilrec_bundles_total 1.0" in client.get("/metrics").text
+
+    def test_one_that_fails_its_gate_is_not(self, folder: Path) -> None:
+        """Whose answers aren't those of the student that was measured: here its vectors were mixed up."""
+        with serving(folder, watch=0.05) as client:
+            before = items(client.post("/recommend", json={"user": "u0"}))
+            other = folder.parent / "other"
+            write(other, student(seed=1))
+            weights = load_file(other / "model.safetensors")
+            save_file({**weights, "items": weights["items"][::-1].copy()}, other / "model.safetensors")
+            write_manifest(Served.load(folder).manifest, other)
+            folder.rename(folder.parent / "old")
+            other.rename(folder)
+            until = time.monotonic() + 20
+            while client.get("/ready").json()["refused_bundle"] is None:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            assert (
+                "answers otherwise than the student that was measured" in client.get("/ready").json()["refused_bundle"]
+            )
+            assert items(client.post("/recommend", json={"user": "u0"})) == before
+            write(folder, student())
+            self.wait(client, "refused_bundle", None)
+
+    def test_a_server_does_not_start_with_a_damaged_one(self, folder: Path) -> None:
+        (folder / "query.onnx").write_bytes(b"")
+        with pytest.raises(Exception, match=r"query\.onnx has 0 bytes where the bundle says"):
+            serving(folder).__enter__()
+
+
+class TestGuard:
+    def test_keys(self, folder: Path) -> None:
+        with serving(folder, keys=("one", "two")) as client:
+            assert client.post("/recommend", json={"user": "u0"}).status_code == 401
+            assert client.post("/recommend", json={"user": "u0"}, headers={"x-api-key": "three"}).status_code == 401
+            assert client.post("/recommend", json={"user": "u0"}, headers={"x-api-key": "two"}).status_code == 200
+            headers = {"authorization": "Bearer one"}
+            assert client.post("/recommend", json={"user": "u0"}, headers=headers).status_code == 200
+            assert client.get("/health").status_code == 200
+
+    def test_large_bodies(self, folder: Path) -> None:
+        def parts() -> Iterator[bytes]:
+            yield b'{"history": ['
+            yield b'"i1", ' * 1000
+            yield b'"i1"]}'
+
+        with serving(folder, body_limit=2_000) as client:
+            assert client.post("/recommend", json={"history": ["i1"] * 1000}).status_code == 413
+            assert client.post("/recommend", content=parts()).status_code == 413  # of no length that is told
+            assert client.post("/recommend", json={"history": ["i1"]}).status_code == 200
+
+    def test_rates(self, folder: Path) -> None:
+        with serving(folder, rate=3.0) as client:
+            told = [client.post("/recommend", json={"user": "u0"}) for _ in range(12)]
+            refused = [answer for answer in told if answer.status_code == 429]
+            assert len(refused) >= 6
+            assert refused[0].headers["retry-after"] == "1"
+
+    def test_other_pages_may_not_ask_unless_told(self, folder: Path) -> None:
+        for cors, allowed in (((), None), (("https://shop.example",), "https://shop.example")):
+            with serving(folder, cors=cors) as client:
+                answer = client.post("/recommend", json={"user": "u0"}, headers={"origin": "https://shop.example"})
+                assert answer.headers.get("access-control-allow-origin") == allowed
+
+    def test_logs_say_nothing_of_users(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        with serving(folder, keys=("very-secret",)) as client:
+            client.post("/events", json={"user": "u0-by-name", "item": "i9"}, headers={"x-api-key": "very-secret"})
+            client.delete("/users/u0-by-name", headers={"x-api-key": "very-secret"})
+        lines = [json.loads(record.message) for record in caplog.records if record.name == "distilrec.access"]
+        assert [(line["path"], line["status"]) for line in lines] == [("/events", 200), ("/users/...", 204)]
+        own = " ".join(record.getMessage() for record in caplog.records if record.name.startswith("distilrec"))
+        assert "by-name" not in own
+        assert "very-secret" not in own
+
+    def test_a_slow_client_is_let_go(self, folder: Path) -> None:
+        app = create_app(Settings(bundle=folder, timeout=0.05))
+
+        async def asked() -> int:
+            sent: list[dict[str, Any]] = []
+
+            async def receive() -> dict[str, Any]:
+                await asyncio.sleep(1)
+                return {"type": "http.request", "body": b"{}", "more_body": False}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            scope = {"type": "http", "method": "POST", "path": "/recommend", "headers": [], "query_string": b""}
+            await app({**scope, "root_path": "", "http_version": "1.1", "scheme": "http"}, receive, send)
+            return int(sent[0]["status"])
+
+        with TestClient(app):
+            assert asyncio.run(asked()) == 408
+
+    def test_paths_and_methods_that_there_are_not(self, client: TestClient) -> None:
+        assert client.get("/recommend").status_code == 405
+        assert client.get("/nowhere/" + "x" * 500).status_code == 404
+        assert 'path="other",status="404"' in client.get("/metrics").text
+
+
+def test_the_description_is_of_what_is_there(client: TestClient) -> None:
+    """Prevents a page of documentation that the server doesn't keep to."""
+    spec = client.get("/openapi.json").json()
+    assert spec["openapi"] == "3.1.0"
+    resolver = {"components": spec["components"], "$ref": "#/components/schemas/Answer"}
+    jsonschema.validate(client.post("/recommend", json={"user": "u0"}).json(), resolver)
+    for path, methods in spec["paths"].items():
+        for method in methods:
+            answer = client.request(method, path.replace("{user}", "u0").replace("{session}", "s"), content=b"{}")
+            assert str(answer.status_code) in methods[method]["responses"], (path, method)
+    page = client.get("/docs").text
+    assert "openapi.json" in page
+    assert "://" not in page  # it loads nothing from elsewhere
