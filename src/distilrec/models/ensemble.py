@@ -57,22 +57,23 @@ class Ensemble(Model):
 
         Members are added one by one in order of their own quality; each time the mix of what stands with
         the new one is searched in steps of 0.05, so the cost grows with the number of members, not with its
-        power. By history, each step is searched by itself; one with fewer than 50 queries has the weights of all.
+        power. By history, each step is searched by itself; one with fewer than 50 queries goes with the nearest
+        that has them, the shorter of two.
         """
-        shared, best = self._fitted(queries, targets)
-        self.weights.copy_(torch.from_numpy(shared).expand_as(self.weights))
         if not self.by_history:
+            weights, best = self._fitted(queries, targets)
+            self.weights.copy_(torch.from_numpy(weights))
             return best
-        steps, total, rest = self._steps(queries).numpy(), 0.0, np.ones(len(queries), np.bool_)
-        for step in range(len(self.weights)):
-            asked = np.flatnonzero(steps == step)
-            if len(asked) >= FEWEST:
-                weights, quality = self._fitted(queries[asked], targets[asked])
-                self.weights[step] = torch.from_numpy(weights)
-                total += quality * len(asked)
-                rest[asked] = False
-        left = np.flatnonzero(rest)
-        total += float(self._ndcg_of(shared[None], queries[left], targets[left])[0]) * len(left)
+        steps = self._steps(queries).numpy()
+        counts = np.bincount(steps, minlength=len(self.weights))
+        told = np.flatnonzero(counts >= min(FEWEST, counts.max()))
+        total = 0.0
+        nearest = told[np.abs(np.arange(len(counts))[:, None] - told).argmin(1)]
+        for step in told:
+            asked = np.flatnonzero(nearest[steps] == step)
+            weights, quality = self._fitted(queries[asked], targets[asked])
+            self.weights[torch.from_numpy(nearest == step)] = torch.from_numpy(weights).float()
+            total += quality * len(asked)
         return total / max(len(queries), 1)
 
     def mean_weights(self, queries: Queries) -> list[float]:
