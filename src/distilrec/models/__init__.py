@@ -5,7 +5,7 @@ from __future__ import annotations
 from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfig, Supervision, VectorConfig
 from distilrec.models.cold_start import fit_offset_, place_by_ridge_
 from distilrec.models.content_knn import ContentKNN, ContentKNNConfig
-from distilrec.models.domain_view import DomainView
+from distilrec.models.domain_view import DomainView, known_elsewhere
 from distilrec.models.ease import EASE, EASEConfig
 from distilrec.models.ensemble import USER_EDGES, Ensemble, step_names
 from distilrec.models.fitting import fit, softmax_terms, supervised_loss, validator
@@ -70,6 +70,7 @@ __all__ = [
     "fit",
     "fit_offset_",
     "has_vectors",
+    "known_elsewhere",
     "load_model",
     "look_up",
     "modalities",

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilrec.models.base import Model
+from distilrec.models.ensemble import Ensemble
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["DomainView"]
+__all__ = ["DomainView", "known_elsewhere"]
 
 
 class DomainView(Model):
@@ -81,3 +82,12 @@ class DomainView(Model):
         """What the model of all domains needs, where the domain's users and items are, and what they took elsewhere."""
         own = {name: getattr(self, name) for name in ("users", "items", "starts", "stops", "elsewhere")}
         return own | {f"inner.{name}": value for name, value in self.inner.serving_state().items()}
+
+
+def known_elsewhere(model: Model) -> NDArray[np.bool_] | None:
+    """(U,) bool: the users of whom a model of one domain knows from others; None where it knows of no others."""
+    if isinstance(model, DomainView):
+        return model.known_elsewhere
+    if isinstance(model, Ensemble):
+        return next((known for known in map(known_elsewhere, model.list_members()) if known is not None), None)
+    return None

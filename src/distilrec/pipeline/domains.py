@@ -20,6 +20,7 @@ from distilrec.recipe import Recipe
 __all__ = ["BY_OWN", "OWN", "DomainPlan"]
 
 OWN, BY_OWN = "single-domain teacher", "taught by single-domain teacher"
+SHARED = "all domains"
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,17 @@ class TakeDomain(Task):
         model, known = load_model(store.folder(self.source)), store.result(self.source)
         view = DomainView(model, places.users, places.items, taken_elsewhere(context.prepared))
         kept = saved(view, context.store.folder(self.stage))
-        return kept | {name: value for name, value in known.items() if name in ("weights", "by_history", *kept)}
+        return kept | {name: value for name, value in known.items() if name in kept}
 
 
 @dataclass(frozen=True)
 class DomainPlan(Plan):
     """Plan a run of one domain. whole: of all domains, of which only the teacher is run. home: that run's folder.
 
-    Beside the arms of any run there are the same teacher trained on this domain alone, and a student taught by that:
-    what they lack is what other domains brought, and where they are better, the transfer did harm.
+    The teacher is that of all domains, weighed on this one's validation beside the same members trained on this domain
+    alone: where others have nothing to tell, it is left out. Beside the arms of any run there are a teacher of the
+    latter members only, and a student taught by that: what they lack is what other domains brought, and where they are
+    better, the transfer did harm.
     """
 
     whole: Plan = field(kw_only=True)
@@ -66,10 +69,20 @@ class DomainPlan(Plan):
         return ()
 
     @cached_property
-    def teacher(self) -> TakeDomain:
+    def shared(self) -> TakeDomain:
         """The teacher of all domains."""
         source = self.whole.teacher.stage
-        return TakeDomain(Stage(TEACHER, {}, (self.data, source)), self.home, source)
+        return TakeDomain(Stage(SHARED, {}, (self.data, source)), self.home, source)
+
+    @cached_property
+    def teacher(self) -> WeighTeacher:
+        """It, beside the members of this domain alone."""
+        return self._weighed(TEACHER, (self.shared, *self.own_members))
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """In the order of their weights."""
+        return (SHARED, *super().teacher_names)
 
     @cached_property
     def own_members(self) -> tuple[FitMember, ...]:
@@ -98,4 +111,4 @@ class DomainPlan(Plan):
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, each after those that it depends on."""
-        return (*self.own_members, self.own_teacher, self.own_labels, *super().tasks)
+        return (self.shared, *self.own_members, self.own_teacher, self.own_labels, *super().tasks)

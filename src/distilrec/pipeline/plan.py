@@ -146,10 +146,14 @@ class Plan:
         """The teacher."""
         return self._weighed(TEACHER, self.members)
 
-    def _weighed(self, name: str, members: Sequence[FitMember]) -> WeighTeacher:
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """The teacher's members, in the order of their weights."""
+        return tuple(member.name for member in self.recipe.teacher)
+
+    def _weighed(self, name: str, members: Sequence[Task]) -> WeighTeacher:
         """A teacher of these members."""
         stages, by_history = tuple(member.stage for member in members), self.recipe.weighing == "by-history"
-        # Weights by how much is known hang on the data themselves.
         settings = {"weighing": "by-history"} if by_history else {}
         return WeighTeacher(Stage(name, settings, stages), stages, by_history)
 
@@ -300,7 +304,7 @@ class Plan:
         return "soft labels" if own == "kl" else own
 
     def _teacher_method(self) -> str | None:
-        names = [member.name for member in self.recipe.teacher]
+        names = self.teacher_names
         return None if len(names) == 1 else "ensemble of " + ", ".join(names)
 
     def _control(self, name: str) -> Arm:

@@ -131,7 +131,7 @@ class _Maker:
 
     def teacher_weights(self) -> dict[str, float]:
         weights = self.context.store.result(self.plan.teacher.stage).get("weights", ())
-        return dict(zip((member.name for member in self.plan.recipe.teacher), weights, strict=False))
+        return dict(zip(self.plan.teacher_names, weights, strict=False))
 
     def measurement(self, values: NDArray[np.float64]) -> dict[str, Any]:
         """values: (S, Q), or (S, 1) for what has one value per seed."""
@@ -410,8 +410,7 @@ class _Maker:
         found = self.context.store.result(self.plan.teacher.stage).get("by_history")
         if found is None:
             return None
-        names = [member.name for member in self.plan.recipe.teacher]
-        return {"members": names, "by_user": found, "by_item": {}}
+        return {"members": list(self.plan.teacher_names), "by_user": found, "by_item": {}}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""

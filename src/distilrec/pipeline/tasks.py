@@ -19,7 +19,6 @@ from distilrec.models import (
     IALS,
     USER_EDGES,
     ClosedForm,
-    DomainView,
     DotProductModel,
     Ensemble,
     Known,
@@ -28,6 +27,7 @@ from distilrec.models import (
     PopularityConfig,
     build,
     fit,
+    known_elsewhere,
     load_model,
     quantize_,
     save_model,
@@ -167,7 +167,7 @@ class RecordLabels(Task):
             folder = context.store.folder(self.teacher)
             model = load_model(folder if self.checkpoint is None else checkpoint_folder(folder, self.checkpoint))
         if self.history_length is None:
-            queries, ids = final_queries(split.train, model.known_elsewhere if isinstance(model, DomainView) else None)
+            queries, ids = final_queries(split.train, known_elsewhere(model))
         else:
             queries, ids = prefix_queries(split.train, self.history_length)
         held_out, since = split.held_out, None
