@@ -88,6 +88,8 @@ def write_bundle(
             content={name: each.modality.model_dump(mode="json") for name, each in (content or {}).items()},
             lineage=lineage or Lineage(),
         )
+        for path in new.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
         write_manifest(manifest, new)
         if folder.exists():
             os.replace(folder, Path(own) / "old")

@@ -9,12 +9,12 @@ from distilrec.data.domains import only
 from distilrec.errors import DataError, RecipeError
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.domains import BY_OWN, OWN
-from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER, Plan
+from distilrec.pipeline.plan import ALONE, DISTILLED, TEACHER
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.run import RECIPE, report_again, run
 from distilrec.pipeline.runner import Progress, end_if_imported, run_tasks
 from distilrec.pipeline.stages import STAGES, writing
-from distilrec.pipeline.task import Context, Task
+from distilrec.pipeline.task import Context
 from distilrec.pipeline.tuning import tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.report import Across, Domain, Report, write_across
@@ -64,7 +64,7 @@ def across_again(out: Path) -> Across:
 def explain_across(recipe: Recipe, out: Path) -> list[tuple[str, str]]:
     """Each stage's name, and whether it will run, and why, as far as the teacher."""
     context, plan = plan_of(recipe, out, across=True)
-    stages = [(task.stage.name, context.store.why(task.stage)) for task in _shared(plan)]
+    stages = [(task.stage.name, context.store.why(task.stage)) for task in plan.teaching]
     return [*stages, *((f"domain {name}", "the stages to come depend on it") for name in _names(context.prepared))]
 
 
@@ -78,12 +78,8 @@ def _teach(recipe: Recipe, out: Path, jobs: int | None, progress: Progress) -> C
             if len(split.queries(part)[0]) == 0:  # better now than after hours
                 raise DataError(f"domain {name!r}: the split '{recipe.data.split.kind}' leaves no {part} query there")
     write_recipe(recipe, out / RECIPE)
-    run_tasks(_shared(plan), context, jobs=jobs, progress=progress)
+    run_tasks(plan.teaching, context, jobs=jobs, progress=progress)
     return context
-
-
-def _shared(plan: Plan) -> list[Task]:
-    return [*plan.encodings.values(), *plan.members, plan.teacher]
 
 
 def _names(prepared: Prepared) -> tuple[str, ...]:

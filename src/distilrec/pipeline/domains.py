@@ -80,6 +80,11 @@ class DomainPlan(Plan):
         return self._weighed(TEACHER, (self.shared, *self.own_members))
 
     @property
+    def teaching(self) -> tuple[Task, ...]:
+        """All that makes the teacher."""
+        return (*self.encodings.values(), self.shared, *self.own_members, self.teacher)
+
+    @property
     def teacher_names(self) -> tuple[str, ...]:
         """In the order of their weights."""
         return (SHARED, *super().teacher_names)
@@ -108,7 +113,7 @@ class DomainPlan(Plan):
         taught = self._arm(BY_OWN, "distilled_student", self._own_method, recipe.distilled, labels=self.own_labels)
         return (*super().arms, own, taught)
 
-    @cached_property
-    def tasks(self) -> tuple[Task, ...]:
-        """All tasks, each after those that it depends on."""
-        return (self.shared, *self.own_members, self.own_teacher, self.own_labels, *super().tasks)
+    @property
+    def groundwork(self) -> tuple[Task, ...]:
+        """All that students learn from."""
+        return (*super().groundwork, self.own_teacher, self.own_labels)

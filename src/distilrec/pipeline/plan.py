@@ -147,6 +147,11 @@ class Plan:
         return self._weighed(TEACHER, self.members)
 
     @property
+    def teaching(self) -> tuple[Task, ...]:
+        """All that makes the teacher, each after what it depends on."""
+        return (*self.encodings.values(), *self.members, self.teacher)
+
+    @property
     def teacher_names(self) -> tuple[str, ...]:
         """The teacher's members, in the order of their weights."""
         return tuple(member.name for member in self.recipe.teacher)
@@ -178,7 +183,7 @@ class Plan:
     @property
     def groundwork(self) -> tuple[Task, ...]:
         """All that students learn from: content, members, teacher, soft labels."""
-        return (*self.encodings.values(), *self.members, self.teacher, *self.recordings)
+        return (*self.teaching, *self.recordings)
 
     @property
     def recordings(self) -> tuple[RecordLabels, ...]:

@@ -65,9 +65,7 @@ def run_part(
         recipe = choose(recipe, out, jobs=jobs, progress=progress)
     context, plan = plan_of(recipe, out, across=what in (CONTENT, TEACHER))
     main = [arm for arm in plan.arms if arm.name in (TEACHER, ALONE, DISTILLED, JOINT)]
-    wanted: list[Task] = [*plan.encodings.values()]
-    if what != CONTENT:
-        wanted += [*plan.members, plan.teacher]
+    wanted: list[Task] = [*plan.encodings.values()] if what == CONTENT else [*plan.teaching]
     if what not in (CONTENT, TEACHER):
         wanted += plan.recordings
     if what == DISTILLED:
