@@ -17,6 +17,7 @@ from distilrec.cli import run as run_commands  # noqa: F401  it registers them
 from distilrec.cli.app import app
 from distilrec.errors import ArtefactError, DataError, RecipeError
 from distilrec.pipeline import across_again, explain_across, run, run_across
+from distilrec.pipeline.prepare import plan_of
 from distilrec.recipe import Recipe, read_recipe
 from distilrec.report import Report
 from distilrec.rng import generator
@@ -70,6 +71,17 @@ def done(folder) -> Path:
     out = folder / "run"
     run_across(across(folder), out, progress=Counter())
     return out
+
+
+def test_each_task_comes_after_what_it_depends_on(done: Path) -> None:
+    """Prevents a search for settings, which runs the groundwork alone, from missing a part of the teacher."""
+    _, plan = plan_of(read_recipe(done / "films" / "recipe.yaml"), done / "films")
+    for tasks in (plan.groundwork, plan.tasks):
+        made = {plan.data.key, plan.whole.teacher.stage.key}
+        for task in tasks:
+            missing = [parent.name for parent in task.stage.parents if parent.key not in made]
+            assert not missing, (task.stage.name, missing)
+            made.add(task.stage.key)
 
 
 def report(folder: Path) -> Report:
