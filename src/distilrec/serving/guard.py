@@ -118,8 +118,7 @@ class Guard:
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         path = scope["path"] if scope["path"] in PATHS else f"/{scope['path'].split('/')[1][:20]}/..."
         path = path if path in PATHS or path in ("/users/...", "/sessions/...") else "other"
-        self._metrics.requests.labels(path, str(status)).inc()
-        self._metrics.seconds.labels(path).observe(seconds)
+        self._metrics.tell(path, status, seconds)
         self._metrics.waiting.set(self._under_way)
         if _logger.isEnabledFor(logging.INFO):
             _logger.info(
