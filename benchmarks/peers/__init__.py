@@ -21,6 +21,18 @@ __all__ = ["REQUIREMENTS", "Peer", "environment", "run"]
 
 # RecBole 1.2.1 and ray 2.6, which it asks for, date from before numpy 2, pandas 3 and Python 3.12.
 REQUIREMENTS = {
+    "fastapi": (
+        "fastapi==0.165.0",
+        "httptools==0.9.0",
+        "msgspec==0.22.0",
+        "numpy==2.4.6",
+        "onnxruntime==1.32.0",
+        "prometheus-client==0.26.0",
+        "pydantic==2.14.3",
+        "safetensors==0.8.0",
+        "uvicorn==0.54.0",
+        "uvloop==0.23.0",
+    ),
     "implicit": ("implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1"),
     "recbole": (
         "recbole==1.2.1",
