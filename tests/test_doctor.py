@@ -23,12 +23,12 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("extra", ["train", "content"])
+@pytest.mark.parametrize("extra", ["data", "serve", "train", "content"])
 def test_every_package_of_an_extra_says_what_it_is_for(extra: str) -> None:
     """A new dependency without a phrase would be listed with an empty one."""
     content = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     named = {text.split(">")[0] for text in content["project"]["optional-dependencies"][extra]}
-    assert named - {"distilrec[train]"} == _EXTRAS[extra].keys()
+    assert {name for name in named if not name.startswith("distilrec[")} == _EXTRAS[extra].keys()
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,17 @@ def test_requirements_are_read_with_their_extra(requirement: str, name: str) -> 
 def test_requirements_for_developers_are_left_out() -> None:
     assert _package('pytest>=8; extra == "dev"') is None
     assert _package("distilrec[train]; extra == 'content'") is None
+    assert _package("torch>=2.4; extra == 'content'") is None  # as pip tells of the extra within
+
+
+def no_version(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 def test_a_missing_package_is_missing_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ['no-such-package>=1; extra == "train"'])
-    check = found("no-such-package>=1")
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ['torch>=1; extra == "train"'])
+    monkeypatch.setattr(importlib.metadata, "version", no_version)
+    check = found("torch>=1")
     assert check.found is None
     assert check.install == "pip install 'distilrec[train]'"
 

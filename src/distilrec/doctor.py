@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -10,30 +11,41 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilrec.data import NAMED_SETS
-from distilrec.data.named import data_homes, fetch_home
-
 __all__ = ["Check", "examine"]
 
 _CORE = "everything: DistilRec does not start"
+_DATA = {
+    "narwhals": ("DataFrames of other libraries", "no log can be read"),
+    "polars": ("interaction logs, and frames as answers", "no log can be read"),
+    "pyarrow": ("Parquet files and DataFrames", "no log can be read"),
+}
+_SERVE = {
+    "httptools": ("a faster server", "`distilrec serve` is slower"),
+    "msgspec": ("the server's JSON", "`distilrec serve` does not start"),
+    "onnxruntime": ("bundles: what a student answers", "no bundle can be read"),
+    "prometheus-client": ("the server's metrics", "`distilrec serve` does not start"),
+    "redis": ("state that several servers share", "state lies in a file of SQLite"),
+    "starlette": ("the server's routes", "`distilrec serve` does not start"),
+    "uvicorn": ("the server", "`distilrec serve` does not start"),
+    "uvloop": ("a faster server", "`distilrec serve` is slower"),
+}
 _TRAIN = {
     "filelock": ("one process at a time in a recording's folder", "nothing can be recorded"),
     "jinja2": ("report.html", "no run can write its report"),
+    "onnx": ("students as ONNX graphs", "no run can write its bundle"),
     "optuna": ("tuning", "settings can't be searched for"),
     "scipy": ("significance tests, product quantisation", "no run can compare its arms"),
     "torch": ("training, recording and evaluating models", "nothing can be trained or distilled"),
 }
 _CONTENT = {
     "huggingface-hub": ("fetching pretrained models", "models must be local, or in a package"),
-    "onnx": ("text encoders as ONNX graphs", "text is encoded in torch, which is slower"),
-    "onnxruntime": ("ONNX files, and text encoders as such", "text is encoded in torch, which is slower"),
     "onnxscript": ("exporting models to ONNX", "text is encoded in torch, which is slower"),
     "peft": ("fine-tuning text encoders", "they are used as they come"),
     "pillow": ("images of items", "items aren't known by their images"),
     "soundfile": ("sound of items", "items aren't known by their sound"),
     "transformers": ("encoders of text, images and sound", "items are known by vectors and attributes only"),
 }
-_EXTRAS = {"train": _TRAIN, "content": _CONTENT}
+_EXTRAS = {"data": _DATA, "serve": _SERVE, "train": _TRAIN, "content": _CONTENT}
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,8 @@ def examine() -> list[Check]:
     Of packages only the metadata is read, but for torch, which is imported: whether it works and sees a GPU
     can't be told otherwise.
     """
-    return [_python(), *_packages(), _torch(), _processor(), _memory(), *_data_home(), *_named_sets()]
+    checks = [_python(), *_packages(), _torch(), _processor(), _memory()]
+    return [*checks, *_data_home(), *_named_sets()] if all(map(importlib.util.find_spec, _DATA)) else checks
 
 
 def _python() -> Check:
@@ -65,7 +78,7 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    """Each requirement of the core and of the extras `train` and `content`, as our own metadata name it."""
+    """Each requirement of the core and of the extras, as our own metadata name it."""
     try:
         requirements = importlib.metadata.requires("distilrec") or []
     except importlib.metadata.PackageNotFoundError:
@@ -75,16 +88,16 @@ def _packages() -> list[Check]:
 
 
 def _package(requirement: str) -> Check | None:
-    """Such as `torch>=2.4; extra == 'train'`; None for requirements of other extras, and for extras within extras."""
+    """Such as `torch>=2.4; extra == 'train'`; None for requirements of other extras, and of extras within extras."""
     needed, _, marker = (part.strip() for part in requirement.partition(";"))
     name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
     if marker == "":
         return Check(needed, _version(name), "the core", _CORE, f"pip install '{needed}'")
-    extra = re.fullmatch(r"extra\s*==\s*['\"](\w+)['\"]", marker)
-    if extra is None or extra[1] not in _EXTRAS or name == "distilrec":
+    extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]$", marker)
+    known = _EXTRAS.get(extra[1], {}) if extra is not None else {}
+    if extra is None or name.lower() not in known:  # of another extra, which this one holds
         return None
-    known = _EXTRAS[extra[1]]
-    needed_for, without = known.get(name.lower(), (f"the extra {extra[1]}", "some of it can't run"))
+    needed_for, without = known[name.lower()]
     return Check(needed, _version(name), needed_for, without, f"pip install 'distilrec[{extra[1]}]'")
 
 
@@ -136,6 +149,8 @@ def _memory() -> Check:
 
 def _data_home() -> list[Check]:
     """The folder into which named sets are fetched, and the disk under it."""
+    from distilrec.data.named import fetch_home
+
     home = fetch_home()
     nearest = next(place for place in (home, *home.parents) if place.exists())
     place = Check(
@@ -161,6 +176,9 @@ def _own_home() -> list[Check]:
 
 
 def _named_sets() -> list[Check]:
+    from distilrec.data import NAMED_SETS
+    from distilrec.data.named import data_homes
+
     without = "it is fetched when it is first used, which needs the network once"
     checks = []
     for name in NAMED_SETS:

@@ -7,6 +7,7 @@ DistilRecError
 ├── ModelError         a model whose scores can't be used (also a ValueError)
 ├── SoftLabelError     a teacher or a store of soft labels that can't be trusted (also a ValueError)
 ├── ArtefactError      a damaged or incompatible file of ours (also a ValueError)
+├── StateError         clicks and new items that a server can't keep or look up now (also an OSError)
 ├── FetchError         a named data set that could not be fetched (also an OSError)
 └── MissingExtraError  an optional dependency isn't installed (also an ImportError)
 ```
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "RecipeError",
     "SoftLabelError",
+    "StateError",
     "require",
 ]
 
@@ -51,6 +53,10 @@ class SoftLabelError(DistilRecError, ValueError):
 
 class ArtefactError(DistilRecError, ValueError):
     """A file that DistilRec wrote is damaged or of another version."""
+
+
+class StateError(DistilRecError, OSError):
+    """A server's state can't be reached now; answers go on without it."""
 
 
 class FetchError(DistilRecError, OSError):

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from distilrec.bundle import Bundle
 from distilrec.data import Features
+from distilrec.errors import ArtefactError
 from distilrec.export import BundleIds, write_bundle
 from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, MatrixFactorizationConfig, Model, build
 from distilrec.ranking import rank
@@ -267,8 +268,8 @@ class TestBundles:
 
     def test_a_server_does_not_start_with_a_damaged_one(self, folder: Path) -> None:
         (folder / "query.onnx").write_bytes(b"")
-        with pytest.raises(Exception, match=r"query\.onnx has 0 bytes where the bundle says"):
-            serving(folder).__enter__()
+        with pytest.raises(ArtefactError, match=r"query\.onnx has 0 bytes where the bundle says"):
+            serving(folder)
 
 
 class TestGuard:
@@ -333,8 +334,7 @@ class TestGuard:
             await app({**scope, "root_path": "", "http_version": "1.1", "scheme": "http"}, receive, send)
             return int(sent[0]["status"])
 
-        with TestClient(app):
-            assert asyncio.run(asked()) == 408
+        assert asyncio.run(asked()) == 408
 
     def test_paths_and_methods_that_there_are_not(self, client: TestClient) -> None:
         assert client.get("/recommend").status_code == 405

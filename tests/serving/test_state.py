@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from distilrec.errors import StateError
 from distilrec.serving.service import open_state
-from distilrec.serving.state import KEPT, State, StateError
+from distilrec.serving.state import KEPT, State
 
 T = TypeVar("T")
 REDIS = shutil.which("redis-server")

@@ -1,5 +1,10 @@
 """Interaction logs, ids, histories, splits and batches; where they come from and what is wrong with them."""
 
+from distilrec.errors import require
+
+for _package in ("polars", "pyarrow", "narwhals"):
+    require(_package, "data", "reading interaction logs")
+
 from distilrec.data.audit import Finding, audit, audit_domain
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.config import DataConfig, ItemsConfig, Preparation

@@ -17,14 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from distilrec.errors import DataError
+from distilrec.errors import DataError, StateError
 from distilrec.serving.guard import Guard, TooLargeError, TooSlowError
 from distilrec.serving.metrics import Metrics
 from distilrec.serving.openapi import docs, openapi
 from distilrec.serving.requests import Answers, Event, NewItems, Queries, Query
 from distilrec.serving.service import Service
 from distilrec.serving.settings import Settings
-from distilrec.serving.state import StateError
 
 __all__ = ["create_app"]
 
@@ -34,9 +33,9 @@ JSON = "application/json"
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The application for an ASGI server; it loads the bundle when that starts it."""
+    """The application for an ASGI server; raises ArtefactError where the bundle can't be served."""
     metrics = Metrics()
-    api = _Api(settings, metrics)
+    api = _Api(Service.of(settings), metrics)
     app = Starlette(
         routes=[
             Route("/recommend", api.recommend, methods=["POST"]),
@@ -67,17 +66,16 @@ def create_app(settings: Settings) -> ASGIApp:
 
 
 class _Api:
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
-        self._service: Service | None = None
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self.service, self._metrics = service, metrics
         self._spec, self._page = msgspec.json.encode(openapi()), docs()
         self._query, self._event = msgspec.json.Decoder(Query), msgspec.json.Decoder(Event)
         self._queries, self._new = msgspec.json.Decoder(Queries), msgspec.json.Decoder(NewItems)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Load before the first request, watch for new bundles, let go after the last."""
-        self._service = await Service.start(self._settings)
+        """Watch for new bundles and items, and let go of the state after the last request."""
+        await self.service.take_items()
         woken = asyncio.Event()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, woken.set)
@@ -86,20 +84,15 @@ class _Api:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
-        await self._service.close()
+        await self.service.close()
 
     async def _watch(self, woken: asyncio.Event) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), self._settings.watch or None)
+                await asyncio.wait_for(woken.wait(), self.service.settings.watch or None)
             woken.clear()
             if await self.service.refresh():
                 self._metrics.bundles.inc()
-
-    @property
-    def service(self) -> Service:
-        assert self._service is not None  # the server starts the lifespan first
-        return self._service
 
     async def recommend(self, request: Request) -> Response:
         [answer] = await self.service.recommend([self._query.decode(await request.body())])

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from distilrec.errors import require
-from distilrec.serving.state import KEPT, Click, Id, StateError
+from distilrec.errors import StateError, require
+from distilrec.serving.state import KEPT, Click, Id
 
 __all__ = ["RedisState"]
 

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from distilrec.errors import ArtefactError, DataError
+from distilrec.errors import ArtefactError, DataError, StateError
 from distilrec.runtime import Served
 from distilrec.runtime.manifest import MANIFEST
 from distilrec.serving.engine import Ask, Engine
 from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stored
 from distilrec.serving.settings import Settings
 from distilrec.serving.sqlite import SQLiteState
-from distilrec.serving.state import Id, State, StateError
+from distilrec.serving.state import Id, State
 
 __all__ = ["Service", "open_state", "passes"]
 
@@ -71,15 +71,13 @@ class Service:
     _seen: Any = None
 
     @classmethod
-    async def start(cls, settings: Settings) -> Service:
-        """Load the bundle, through its gate, and the new items of the state."""
+    def of(cls, settings: Settings) -> Service:
+        """Load the bundle, through its gate, and open the state. Raises ArtefactError or StateError."""
+        stamp = _stamp(settings.bundle)
         served = Served.load(settings.bundle)
         overlap = passes(served, settings.overlap)
-        state = open_state(settings.state_place(), durable=settings.durable)
-        service = cls(settings, state, Engine(served), _seen=_stamp(settings.bundle))
-        await service._take_items()
         _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), overlap)
-        return service
+        return cls(settings, open_state(settings.state_place(), durable=settings.durable), Engine(served), _seen=stamp)
 
     async def recommend(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer; where the state can't be reached, without what was clicked, and `degraded`."""
@@ -143,10 +141,7 @@ class Service:
             except (ArtefactError, OSError) as error:
                 self.refused = str(error)
                 _logger.error("stays with the bundle that it has: %s", error)
-        try:
-            await self._take_items()
-        except StateError as error:
-            _logger.warning("new items can't be read now: %s", error)
+        await self.take_items()
         return taken
 
     async def close(self) -> None:
@@ -158,10 +153,15 @@ class Service:
         passes(served, self.settings.overlap)
         return served
 
-    async def _take_items(self) -> None:
+    async def take_items(self) -> None:
+        """Have those new items, too, that this or another server was told of before."""
         if self.engine.served.student.tower is None:
             return
-        told = [msgspec.json.decode(each, type=NewItem) for _, each in await self.state.items()]
+        try:
+            told = [msgspec.json.decode(each, type=NewItem) for _, each in await self.state.items()]
+        except StateError as error:
+            _logger.warning("new items can't be read now: %s", error)
+            return
         new = [item for item in told if self.engine.served.items.place(item.item) < 0]
         if new:
             self.engine = Engine(_placed(self.engine.served, new))

@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from distilrec.serving.state import KEPT, Click, Id, StateError
+from distilrec.errors import StateError
+from distilrec.serving.state import KEPT, Click, Id
 
 __all__ = ["SQLiteState"]
 
@@ -29,7 +30,7 @@ class SQLiteState:
     def __init__(self, path: Path, *, durable: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._database = sqlite3.connect(path, timeout=5, isolation_level=None, cached_statements=256)
+            self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._database.executescript(TABLES)

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-__all__ = ["KEPT", "Click", "State", "StateError"]
+__all__ = ["KEPT", "Click", "State"]
 
 KEPT = 1_000  # clicks of a user or session; older ones are forgotten
 Id: TypeAlias = str | int
 Click: TypeAlias = tuple[str, Id]
 """The key of a user or session, and the item."""
-
-
-class StateError(Exception):
-    """The state can't be reached now; answers go on without it."""
 
 
 class State(Protocol):
