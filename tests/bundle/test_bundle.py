@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from distilrec.bundle import Bundle
-from distilrec.errors import ArtefactError, DataError
+from distilrec.errors import ArtefactError, DataError, FetchError
 from distilrec.export import BundleIds, write_bundle
 from distilrec.models import HistoryEncoderConfig, build
 from distilrec.runtime.manifest import write_manifest
@@ -195,3 +195,35 @@ def test_a_graph_cannot_read_other_files(bundle: Bundle, tmp_path: Path) -> None
     resealed(bundle)
     with pytest.raises(ArtefactError, match=r"query\.onnx can't be opened"):
         Bundle.from_pretrained(bundle.served.folder)
+
+
+class Hub:
+    """Stands where the Hugging Face hub would: it can't be reached from here, so only our side of it is tested."""
+
+    folders: ClassVar[dict[str, Path]] = {}
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token
+
+    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> None:
+        if self.token == "wrong":
+            raise RuntimeError("401 Client Error\nmore lines")
+        assert exist_ok
+        assert private
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> str:
+        self.folders[repo_id] = folder_path
+        return f"https://hub.example/{repo_id}"
+
+
+def test_to_a_hub_and_back(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, ignore_patterns: Hub.folders[name])
+    assert bundle.push_to_hub("me/films") == "https://hub.example/me/films"
+    asked = {"histories": [["i1"]], "k": 2}
+    assert Bundle.from_pretrained("me/films").recommend(**asked).equals(bundle.recommend(**asked))
+    with pytest.raises(FetchError, match=r"me/films could not be pushed \(401 Client Error\); log in with"):
+        bundle.push_to_hub("me/films", token="wrong")
+    with pytest.raises(FetchError, match=r"me/other is no file or folder here, and could not be fetched"):
+        Bundle.from_pretrained("me/other")

@@ -8,5 +8,5 @@ __all__ = ["Bundle", "ItemContent", "from_pretrained"]
 
 
 def from_pretrained(folder: str | Path) -> Bundle:
-    """Read a bundle: the distilled student of a run lies in OUT/bundle."""
+    """Read a bundle: the distilled student of a run lies in OUT/bundle; OWNER/NAME is fetched from a hub."""
     return Bundle.from_pretrained(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +16,15 @@ from distilrec.data import Ids, Modality, contents_of
 from distilrec.data.columns import listing
 from distilrec.data.files import Table, open_frame
 from distilrec.encoders import Encoder, load_encoder
-from distilrec.errors import ArtefactError, DataError
+from distilrec.encoders.places import find_model
+from distilrec.errors import ArtefactError, DataError, FetchError, require
 from distilrec.runtime import Served
 from distilrec.runtime.served import CONTENT
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Bundle", "ItemContent"]
+
+OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,9 +212,35 @@ class Bundle:
         """Write the bundle, with the items that were added, into a folder, whole or not at all."""
         self.served.save(Path(folder))
 
+    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the bundle to OWNER/NAME on the Hugging Face hub, or the one that HF_ENDPOINT names.
+
+        It holds ids of users and what they took. Returns the address of the commit. Raises DataError where items were
+        added and it wasn't saved since, FetchError where the hub refuses or can't be reached.
+        """
+        if len(self.served.items) > self.served.manifest.items:
+            raise DataError("push_to_hub: items were added; save_pretrained it first, and push what that wrote")
+        require("huggingface_hub", "content", "pushing a bundle to a hub")
+        from huggingface_hub import HfApi
+
+        hub = HfApi(token=token)
+        try:
+            hub.create_repo(name, private=private, exist_ok=True)
+            return str(
+                hub.upload_folder(repo_id=name, folder_path=self.served.folder, commit_message="DistilRec bundle")
+            )
+        except Exception as error:  # those of the hub and of the network share no other base
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise FetchError(f"{name} could not be pushed ({reason}); log in with: hf auth login") from error
+
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Bundle:
-        """Read a bundle; raises ArtefactError on a damaged one, and on a folder that is none."""
+        """Read a bundle: a folder, or OWNER/NAME on the Hugging Face hub, which is fetched once.
+
+        Raises ArtefactError on a damaged one, and on a folder that is none, FetchError where it can't be fetched.
+        """
+        if isinstance(folder, str) and not Path(folder).exists() and OWNER_NAME.fullmatch(folder):
+            folder = find_model(folder)
         served = Served.load(Path(folder))
         try:
             content = {

@@ -54,7 +54,9 @@ def _use(new_items: bool) -> str:
     ]
     if new_items:
         lines.append("student = student.add_items(frame)  # recommended at once, by what they are")
-    return "\n".join(["## Use", "", "`pip install 'distilrec[data,serve]'`, no torch; then", "", "```python", *lines, "```"])
+    return "\n".join(
+        ["## Use", "", "`pip install 'distilrec[data,serve]'`, no torch; then", "", "```python", *lines, "```"]
+    )
 
 
 def _table(report: Report) -> str:
