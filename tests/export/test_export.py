@@ -57,6 +57,7 @@ def bundle(folder: Path, name: str = "history_encoder") -> Path:
     """Whose held-out targets are what the student recommends, so that it has an NDCG@10 of 1."""
     model = student(name)
     titles, taken = [f"Item {n}" for n in range(N_ITEMS)], Ragged.from_rows([[0]] * N_USERS)
+    titles[7] = "Item <b>7</b>"
     asked = queries()
     found, _ = rank(model, asked, 10)
     write_bundle(
@@ -142,6 +143,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
     folder = str(bundle(tmp_path / "bundle"))
     code, told = called(folder, "--to", "onnx-int8", "--least-overlap", "0.5", "--least-quality", "0.5")
-    assert (code, told["file"]) == (0, str(tmp_path / "student-int8.onnx"))
+    assert (code, told["written"]) == (0, str(tmp_path / "student-int8.onnx"))
     assert called(folder, "--to", "onnx", "--k", "1000")[1]["error"].startswith("k must lie in 1..300")
-    assert called(folder, "--to", "coreml") == (1, {"error": "--to coreml: it is one of onnx, onnx-int8"})
+    assert called(folder, "--to", "coreml") == (1, {"error": "--to coreml: it is one of onnx, onnx-int8, web"})

@@ -17,9 +17,12 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle: RUN/bundle, or what 
 @app.command("export")
 def export_command(
     bundle: BundlePath,
-    to: Annotated[str, typer.Option("--to", help="onnx, or onnx-int8, a quarter of its size.")],
+    to: Annotated[str, typer.Option("--to", help="onnx; onnx-int8, a quarter of its size; web, a folder with a page.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file; default: student.onnx or the like, beside BUNDLE.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file, or web's folder; default: student.onnx or the like, beside BUNDLE."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items in an answer.")] = 10,
     least_overlap: Annotated[
@@ -30,13 +33,17 @@ def export_command(
     ] = 0.98,
     as_json: Json = False,
 ) -> None:
-    """Write a bundle's student as one file for another runtime: a history in, the best items and scores out.
+    """Write a bundle's student for another runtime: a history in, the best items and scores out.
 
     Before anything is written, the export answers the held-out queries that lie in the bundle, and is compared with
     the student in PyTorch; where they differ by more than the thresholds, the command fails and says by how much. What
     was measured goes into the bundle's card, too.
 
-    Example: distilrec export runs/quickstart/bundle --to onnx-int8
+    With --to web it is a folder for any web server, with the student in whole numbers, ONNX Runtime as WebAssembly,
+    and a page on which a person searches the catalogue, chooses, and sees what comes next, computed in the tab.
+
+    Examples: distilrec export runs/quickstart/bundle --to onnx-int8;
+    distilrec export runs/mine/bundle --to web --out site && python -m http.server --directory site
     """
     require("torch", "train", "distilrec export")
     from distilrec.export import TARGETS, Thresholds, export
@@ -44,9 +51,10 @@ def export_command(
     target = next((each for each in TARGETS if each == to), None)
     if target is None:
         raise RecipeError(f"--to {to}: it is one of {', '.join(TARGETS)}")
-    path = out or bundle.resolve().parent / f"student{target.removeprefix('onnx')}.onnx"
+    name = "web" if target == "web" else f"student{target.removeprefix('onnx')}.onnx"
+    path = out or bundle.resolve().parent / name
     info = export(bundle, target, path, k, Thresholds(least_overlap, least_quality))
-    show({"file": str(path), **info.model_dump()}, as_json)
+    show({"written": str(path), **info.model_dump()}, as_json)
 
 
 @app.command()

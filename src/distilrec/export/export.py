@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from distilrec.export.card import with_exports
 from distilrec.export.gate import Answer, check
+from distilrec.export.web import STUDENT, write_web
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import DotProductModel, load_model
 from distilrec.runtime import ExportInfo, Served
@@ -23,7 +23,7 @@ from distilrec.runtime.served import CARD
 
 __all__ = ["TARGETS", "Target", "Thresholds", "export"]
 
-Target: TypeAlias = Literal["onnx", "onnx-int8"]
+Target: TypeAlias = Literal["onnx", "onnx-int8", "web"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
@@ -38,8 +38,8 @@ class Thresholds:
 def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thresholds | None = None) -> ExportInfo:
     """Write the student of a bundle for another runtime, if it passes the gate, and note it in the bundle's card.
 
-    folder: of the bundle. out: the file. k: items that an answer has. Raises ModelError where the export's answers
-    differ too much; then nothing is written.
+    folder: of the bundle. out: the file, or the folder of `web`, which is replaced. k: items that an answer has.
+    Raises ModelError where the export's answers differ too much; then nothing is written.
     """
     bundle, asked = Served.load(folder), thresholds or Thresholds()
     model = load_model(folder)
@@ -47,35 +47,30 @@ def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thr
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as own:
         new = Path(own) / out.name
-        answer = _WRITERS[target](model, k, new)
-        size = new.stat().st_size
+        answer, size = _written(model, bundle, target, k, new)
         info = check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
+        if new.is_dir() and out.exists():
+            os.replace(out, Path(own) / "old")
         os.replace(new, out)
     _note(bundle, target, info)
     return info
 
 
-def _onnx(model: DotProductModel, k: int, path: Path) -> Answer:
-    return _written(Whole(model, k), path)
-
-
-def _onnx_int8(model: DotProductModel, k: int, path: Path) -> Answer:
-    return _written(Whole(model, k, int8=True), path)
-
-
-def _written(whole: Whole, path: Path) -> Answer:
-    write_onnx(whole, path)
-    session, names = open_session(path), whole.inputs
+def _written(model: DotProductModel, bundle: Served, target: Target, k: int, path: Path) -> tuple[Answer, int]:
+    """Write it, and return what it answers and the bytes of the student."""
+    if target == "web":
+        whole, student = write_web(model, bundle, k, path), path / STUDENT
+    else:
+        whole, student = Whole(model, k, int8=target == "onnx-int8"), path
+        write_onnx(whole, student)
+    session, names = open_session(student), whole.inputs
 
     def answer(users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.integer]:
         given = {"user": users, "history": histories}
         items: NDArray[np.int64] = session.run(["items"], {name: given[name] for name in names})[0]
         return items
 
-    return answer
-
-
-_WRITERS: dict[Target, Callable[[DotProductModel, int, Path], Answer]] = {"onnx": _onnx, "onnx-int8": _onnx_int8}
+    return answer, student.stat().st_size
 
 
 def _note(bundle: Served, target: Target, info: ExportInfo) -> None:

@@ -22,13 +22,14 @@ class Whole(nn.Module):
     longer than the model reads, the last items are read. A student that looks users up takes their places (B,) int64,
     -1 for anyone else, before the history, which then only says what is left out.
     int8: item vectors as whole numbers with a scale per row, as `save_model` rounds them; the rest stays as it is.
+    every: a third output, the scores of all items (B, N), those of the history too.
     """
 
-    def __init__(self, model: DotProductModel, k: int, *, int8: bool = False) -> None:
+    def __init__(self, model: DotProductModel, k: int, *, int8: bool = False, every: bool = False) -> None:
         super().__init__()
         if not 1 <= k <= model.n_items:
             raise ModelError(f"k must lie in 1..{model.n_items}, the number of items, given {k}")
-        self.model, self.k = model, k
+        self.model, self.k, self.every = model, k, every
         vectors, bias = model.item_vectors().detach(), model.item_bias()
         scale = vectors.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
         self.register_buffer("codes", (vectors / scale.unsqueeze(1)).round().to(torch.int8) if int8 else vectors)
@@ -46,8 +47,13 @@ class Whole(nn.Module):
         """Their names, in order."""
         return ["history"] if self.users is None else ["user", "history"]
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """The k best items and their scores."""
+    @property
+    def outputs(self) -> list[str]:
+        """Their names, in order."""
+        return ["items", "scores", *(["every"] if self.every else [])]
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """The k best items and their scores, and where asked for every item's."""
         history = given[-1]
         known = history >= 0
         if self.users is None:
@@ -63,7 +69,7 @@ class Whole(nn.Module):
         taken = torch.zeros_like(scores[:, :1]).expand(-1, scores.shape[1] + 1)
         taken = taken.scatter(1, torch.where(known, history, scores.shape[1]), 1.0)
         values, items = scores.masked_fill(taken[:, :-1] > 0, -torch.inf).topk(self.k, dim=1)
-        return items, values
+        return (items, values, scores) if self.every else (items, values)
 
     def _read(self, history: Tensor, known: Tensor) -> Tensor:
         assert isinstance(self.model, SequenceModel)
@@ -98,14 +104,14 @@ def write_onnx(whole: Whole, path: Path) -> None:
     """Write it as one ONNX file, of any number of queries and any length of histories."""
     require("onnx", "train", "an export to ONNX")
     sizes = {"history": {0: "queries", 1: "length"}, "user": {0: "queries"}}
-    outputs = {name: {0: "queries"} for name in ("items", "scores")}
+    outputs = {name: {0: "queries"} for name in whole.outputs}
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):  # the exporter warns of its age
         torch.onnx.export(
             whole.eval(),
             example(whole, 2, 5),
             path,
             input_names=whole.inputs,
-            output_names=["items", "scores"],
+            output_names=whole.outputs,
             dynamic_axes={**{name: sizes[name] for name in whole.inputs}, **outputs},
             opset_version=OPSET,
             dynamo=False,
