@@ -342,6 +342,19 @@ class TestGuard:
         assert 'path="other",status="404"' in client.get("/metrics").text
 
 
+def test_a_page_is_handed_out_beside_the_interface(folder: Path) -> None:
+    site = folder.parent / "site"
+    site.mkdir()
+    with pytest.raises(ValueError, match=r"site holds no page; write one with: distilrec export BUNDLE --to web"):
+        Settings(bundle=folder, web=site)
+    (site / "index.html").write_text("<h1>Here</h1>", encoding="utf-8")
+    (folder.parent / "secret").write_text("secret", encoding="utf-8")
+    with serving(folder, web=site) as client:
+        assert "<h1>Here</h1>" in client.get("/").text
+        assert client.get("/%2e%2e/secret").status_code == 404
+        assert len(items(client.post("/recommend", json={"user": "u0"}))) == 10
+
+
 def test_the_description_is_of_what_is_there(client: TestClient) -> None:
     """Prevents a page of documentation that the server doesn't keep to."""
     spec = client.get("/openapi.json").json()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distilrec.cli.app import Json, app
 from distilrec.cli.output import show
 from distilrec.errors import RecipeError, require
+
+if TYPE_CHECKING:
+    from distilrec.serving import Settings
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle: RUN/bundle, or what save_pretrained wrote.")]
 
@@ -66,6 +69,9 @@ def serve(
         str | None, typer.Option(help="sqlite:PATH or redis://HOST:PORT/0; default: a file beside the bundle.")
     ] = None,
     durable: Annotated[bool, typer.Option("--durable", help="With SQLite, wait for the disk at each click.")] = False,
+    web: Annotated[
+        Path | None, typer.Option(help="A folder that `distilrec export --to web` wrote, to hand out at /.")
+    ] = None,
     key: Annotated[
         list[str] | None, typer.Option(help="An API key, several times for several; better DISTILREC_KEYS, by commas.")
     ] = None,
@@ -89,14 +95,15 @@ def serve(
 
     import uvicorn
 
-    from distilrec.serving import Settings, create_app
+    from distilrec.serving import create_app
     from distilrec.serving.logs import configure
 
     keys = [*(key or ()), *filter(None, os.environ.get("DISTILREC_KEYS", "").split(","))]
-    settings = Settings(
+    settings = _settings(
         bundle=bundle,
         state=state,
         durable=durable,
+        web=web,
         keys=tuple(keys),
         cors=tuple(cors or ()),
         rate=rate,
@@ -114,3 +121,16 @@ def serve(
         timeout_graceful_shutdown=30,
         limit_concurrency=None,
     )
+
+
+def _settings(**given: Any) -> Settings:
+    """Raises RecipeError on what can't be meant."""
+    from pydantic import ValidationError
+
+    from distilrec.serving import Settings
+
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise RecipeError(f"--{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -14,7 +14,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from distilrec.errors import DataError, StateError
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> ASGIApp:
             Route("/metrics", api.metrics),
             Route("/openapi.json", api.openapi),
             Route("/docs", api.docs),
+            *([] if settings.web is None else [Mount("/", StaticFiles(directory=settings.web, html=True))]),
         ],
         middleware=[Middleware(CORSMiddleware, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])]
         if settings.cors

@@ -15,6 +15,7 @@ class Settings(BaseModel):
     bundle: the folder, which is watched for a new bundle every `watch` seconds; 0: only a SIGHUP takes one up.
     state: `sqlite:PATH`, `redis://HOST:PORT/DATABASE`, or None for a file beside the bundle. durable: SQLite waits for
     the disk at each click.
+    web: a folder that `distilrec export --to web` wrote, handed out at /; None for none.
     keys: API keys, one of which a request must carry; none: whoever reaches the server may ask. cors: origins whose
     pages may ask, none by default. rate: requests a second of one key, or address where there are none; None: as many
     as come. body_limit: bytes of a request. waiting: requests at once, beyond which new ones are told to come back.
@@ -28,6 +29,7 @@ class Settings(BaseModel):
     bundle: Path
     state: str | None = None
     durable: bool = False
+    web: Path | None = None
     watch: float = Field(default=2.0, ge=0)
     keys: tuple[str, ...] = ()
     body_limit: int = Field(default=1_000_000, ge=1_000)
@@ -43,6 +45,13 @@ class Settings(BaseModel):
         if state is not None and not state.startswith(("sqlite:", "redis://", "rediss://", "unix://")):
             raise ValueError("state is sqlite:PATH or redis://HOST:PORT/DATABASE")
         return state
+
+    @field_validator("web")
+    @classmethod
+    def _is_there(cls, web: Path | None) -> Path | None:
+        if web is not None and not (web / "index.html").is_file():
+            raise ValueError(f"{web} holds no page; write one with: distilrec export BUNDLE --to web --out {web}")
+        return web
 
     def state_place(self) -> str:
         """Where the state is."""
