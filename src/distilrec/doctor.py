@@ -26,6 +26,7 @@ _SERVE = {
     "prometheus-client": ("the server's metrics", "`distilrec serve` does not start"),
     "redis": ("state that several servers share", "state lies in a file of SQLite"),
     "starlette": ("the server's routes", "`distilrec serve` does not start"),
+    "tokenizers": ("searches in words", "a student can't be searched in words"),
     "uvicorn": ("the server", "`distilrec serve` does not start"),
     "uvloop": ("a faster server", "`distilrec serve` is slower"),
 }

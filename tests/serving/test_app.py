@@ -16,8 +16,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from starlette.testclient import TestClient
 
-from distilrec.bundle import Bundle
-from distilrec.data import Features
+from distilrec.bundle import Bundle, ItemContent
+from distilrec.data import Features, Modality
+from distilrec.encoders import TextConfig, TextEncoder
 from distilrec.errors import ArtefactError
 from distilrec.export import BundleIds, write_bundle
 from distilrec.models import Catalogue, ContentConfig, HistoryEncoderConfig, MatrixFactorizationConfig, Model, build
@@ -26,25 +27,27 @@ from distilrec.runtime import Served
 from distilrec.runtime.manifest import write_manifest
 from distilrec.scoring import Queries, Ragged
 from distilrec.serving import Settings, create_app
+from tests.encoders import tiny
 
 N_USERS, N_ITEMS = 4, 60
 TAKEN = [[0, 1], [2], [], [5, 6, 7]]
 GENRES = [["even" if n % 2 == 0 else "odd", *(["third"] if n % 3 == 0 else [])] for n in range(N_ITEMS)]
-NOTHING = Queries(np.empty(0, np.int32), Ragged.from_rows([])), Ragged.from_rows([])
 
 
-def student(seed: int = 0, *, content: bool = False) -> Model:
+EVERY = np.ones(N_ITEMS, np.bool_)
+FEATURES = {"text": Features(np.random.default_rng(0).normal(size=(N_ITEMS, 5)).astype(np.float32), EVERY)}
+
+
+def student(seed: int = 0, *, features: dict[str, Features] | None = None) -> Model:
     config = HistoryEncoderConfig(embedding_size=8, history_length=6, init_std=0.3)
-    if not content:
+    if features is None:
         return build(config, N_USERS, N_ITEMS, seed=seed).eval()
-    known = np.ones(N_ITEMS, np.bool_)
-    features = {"text": Features(np.random.default_rng(0).normal(size=(N_ITEMS, 5)).astype(np.float32), known)}
     config = config.model_copy(update={"content": ContentConfig(modalities=("text",))})
-    return build(config, N_USERS, N_ITEMS, seed=seed, catalogue=Catalogue(features, known)).eval()
+    return build(config, N_USERS, N_ITEMS, seed=seed, catalogue=Catalogue(features, EVERY)).eval()
 
 
-def write(folder: Path, model: Model, *, answers: bool = True) -> None:
-    """A bundle of items i0 to i59; its held-out queries, and what the model answers."""
+def write(folder: Path, model: Model, encoder: TextEncoder | None = None) -> None:
+    """A bundle of items i0 to i59; its held-out queries, and what the model answers. encoder: of texts."""
     ids = BundleIds(
         [f"i{n}" for n in range(N_ITEMS)],
         [f"Item {n}" for n in range(N_ITEMS)],
@@ -53,7 +56,9 @@ def write(folder: Path, model: Model, *, answers: bool = True) -> None:
         {"genre": GENRES},
     )
     asked = Queries(np.array([0, 3], np.int32), Ragged.from_rows([TAKEN[0], TAKEN[3]]))
-    write_bundle(model, ids, (asked, Ragged.from_rows([[9], [8]])) if answers else NOTHING, folder)
+    held_out = asked, Ragged.from_rows([[9], [8]])
+    content = None if encoder is None else {"text": ItemContent(Modality(kind="text", columns=("text",)), encoder)}
+    write_bundle(model, ids, held_out, folder, content=content)
 
 
 def serving(folder: Path, **settings: Any) -> TestClient:
@@ -115,7 +120,11 @@ class TestRecommendations:
     @pytest.mark.parametrize(
         ("query", "said"),
         [
-            ({}, "give a user, a session or a history"),
+            ({}, "give a user, a session, a history or a text"),
+            (
+                {"text": "slow"},
+                "this student can't be searched in words; distil one whose model names a content of text",
+            ),
             ({"user": "u0", "deny": ["x"]}, "no item is called 'x'"),
             ({"user": "u0", "where": {"year": ["1"]}}, "no attribute is called 'year'; there are genre"),
             ({"user": "u0", "where": {"genre": ["x"]}}, "no item has 'x' as its genre"),
@@ -128,6 +137,30 @@ class TestRecommendations:
     def test_what_cannot_be_asked(self, client: TestClient, query: Any, said: str) -> None:
         answer = client.post("/recommend", json=query)
         assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+    def test_words_where_the_student_reads_none(self, client: TestClient) -> None:
+        answer = client.post("/recommend", json={"text": "slow films about space"})
+        assert answer.status_code == 400
+        assert "can't be searched in words" in answer.json()["error"]
+
+    def test_words(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the bundle answers them: alone, after a history, and beside queries without."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        encoder = TextEncoder(TextConfig(model=tiny.bert(tmp_path / "bert")))
+        texts = [f"w{n} w{(n * 7) % 60}" for n in range(N_ITEMS)]
+        features = {"text": Features(encoder.encode(texts), np.ones(N_ITEMS, np.bool_))}
+        write(tmp_path / "bundle", student(features=features), encoder=encoder)
+        bundle = Bundle.from_pretrained(tmp_path / "bundle")
+        words, after = (
+            bundle.recommend(texts=["w3 w9"], k=4),
+            bundle.recommend(histories=[["i4"]], texts=["w3 w9"], k=4),
+        )
+        with serving(tmp_path / "bundle") as client:
+            queries = [{"text": "w3 w9", "k": 4}, {"user": "u0", "k": 4}, {"history": ["i4"], "text": "w3 w9", "k": 4}]
+            found = client.post("/recommend/batch", json={"queries": queries}).json()["answers"]
+            lists = [[item["item"] for item in answer["items"]] for answer in found]
+            plain = items(client.post("/recommend", json={"user": "u0", "k": 4}))
+        assert lists == [words["item"].to_list(), plain, after["item"].to_list()]
 
     @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"user": "\\ud800"}', b"[" * 100_000])
     def test_what_cannot_be_read(self, client: TestClient, body: bytes) -> None:
@@ -195,7 +228,7 @@ class TestClicks:
 
 class TestItems:
     def test_a_new_item_is_recommended_at_once_and_after_a_restart(self, tmp_path: Path) -> None:
-        write(tmp_path / "bundle", student(content=True))
+        write(tmp_path / "bundle", student(features=FEATURES))
         new = {"item": "new", "title": "New", "vectors": {"text": [3.0, 0, 0, 0, 0]}}
         with serving(tmp_path / "bundle") as client:
             assert client.post("/items", json={"items": [new]}).json() == {"items": 61}
@@ -214,7 +247,7 @@ class TestItems:
         ],
     )
     def test_items_of_which_nothing_is_known(self, tmp_path: Path, vectors: dict[str, Any], said: str) -> None:
-        write(tmp_path / "bundle", student(content=True))
+        write(tmp_path / "bundle", student(features=FEATURES))
         with serving(tmp_path / "bundle") as client:
             answer = client.post("/items", json={"items": [{"item": "new", "vectors": vectors}]})
             assert (answer.status_code, answer.json()["error"]) == (400, f"'new': {said}")

@@ -149,6 +149,8 @@ class Bundle:
                 )
         else:
             queries = Queries(np.full(len(texts), -1, np.int32), Ragged.from_rows([[] for _ in texts]))
+        if self.served.reads_texts:
+            return self._answer(queries, users, k, filter_seen, candidates, self.served.read(texts))
         taken = self.served.student.placed({name: self.content[name].encode(list(texts))}, len(texts))
         return self._answer(queries, users, k, filter_seen, candidates, taken[:, : self.served.manifest.student.width])
 

@@ -6,7 +6,7 @@ from distilrec.encoders.cache import VectorCache, VectorPrecision
 from distilrec.encoders.catalogue import Encoding, cache_home, encode_contents
 from distilrec.encoders.language_model import LanguageModelConfig
 from distilrec.encoders.registry import ADAPTER, AnyEncoderConfig, build_encoder, load_encoder, save_encoder
-from distilrec.encoders.text import TextConfig
+from distilrec.encoders.text import TextConfig, TextEncoder
 from distilrec.encoders.vectors import Vectors, VectorsConfig
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Encoding",
     "LanguageModelConfig",
     "TextConfig",
+    "TextEncoder",
     "VectorCache",
     "VectorPrecision",
     "Vectors",

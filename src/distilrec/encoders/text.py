@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from distilrec.encoders.catalogue import cache_home
 from distilrec.encoders.places import find_model
 from distilrec.encoders.pretrained import finished
 from distilrec.errors import ModelError, require
+from distilrec.runtime.text import GRAPH, SETTINGS, TOKENIZER, TextSettings
 
 if TYPE_CHECKING:
     from distilrec.encoders.transformer import Forward, Pooled
@@ -113,6 +115,23 @@ class TextEncoder(Encoder):
 
         return Pooled(load_model(self._folder, self.config.adapter), self.config.pooling).eval()
 
+    def leave_reader(self, folder: Path) -> None:
+        """Write what `runtime.TextReader` reads: graph, tokenizer, settings. ExportError where there is no graph."""
+        shutil.copyfile(self._graph_file(), folder / GRAPH)
+        self._tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        settings = TextSettings(
+            prefix=self.config.prefix,
+            max_length=self._max_length,
+            stride=self._stride,
+            fill=self.fill,
+            normalise=self.config.normalise,
+        )
+        (folder / SETTINGS).write_text(settings.model_dump_json(), encoding="utf-8")
+
+    @property
+    def _stride(self) -> int:
+        return min(OVERLAP, self._max_length // 4)
+
     @property
     def fill(self) -> int:
         """The id of padding."""
@@ -135,7 +154,7 @@ class TextEncoder(Encoder):
             [self.config.prefix + text for text in texts],
             truncation=True,
             max_length=self._max_length,
-            stride=min(OVERLAP, self._max_length // 4),
+            stride=self._stride,
             return_overflowing_tokens=True,
         )
         return encoded["input_ids"], np.array(encoded["overflow_to_sample_mapping"])
@@ -215,13 +234,18 @@ class TextEncoder(Encoder):
         return forward_in_torch(self.module())
 
     def _in_onnx(self) -> Forward:
+        from distilrec.encoders.onnx_export import session
+
+        return session(self._graph_file())
+
+    def _graph_file(self) -> Path:
         require("onnxruntime", "content", "a text encoder as ONNX")
-        from distilrec.encoders.onnx_export import exported, quantised, session
+        from distilrec.encoders.onnx_export import exported, quantised
 
         graph = exported(self._graph_folder, self.module)
         if self.config.precision == "int8":
             graph = quantised(self._graph_folder.with_name(f"{self._graph_folder.name}-int8"), graph)
-        return session(graph)
+        return graph
 
 
 def agreement(exact: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from safetensors.numpy import save_file
 import distilrec
 from distilrec.bundle import ItemContent
 from distilrec.data import Prepared
-from distilrec.encoders import save_encoder
+from distilrec.encoders import TextEncoder, save_encoder
 from distilrec.errors import ModelError
 from distilrec.export.graphs import write_query_graph, write_tower_graph
 from distilrec.models import DotProductModel, Model, SequenceModel, load_model, save_model
@@ -32,6 +33,7 @@ from distilrec.weights import Precision
 __all__ = ["BundleIds", "ids_of", "write_bundle"]
 
 HELD_OUT_QUERIES, K = 1_000, 10
+_logger = logging.getLogger(__name__)
 VALUES = 1_000  # of an attribute
 
 
@@ -78,6 +80,8 @@ def write_bundle(
         for name, each in (content or {}).items():
             (new / CONTENT / name).mkdir(parents=True)
             save_encoder(each.encoder, new / CONTENT / name)
+            if isinstance(each.encoder, TextEncoder):
+                _leave_reader(each.encoder, new / CONTENT / name)
         if card:
             (new / CARD).write_text(card, encoding="utf-8")
         manifest = Manifest(
@@ -94,6 +98,14 @@ def write_bundle(
         if folder.exists():
             os.replace(folder, Path(own) / "old")
         os.replace(new, folder)
+
+
+def _leave_reader(encoder: TextEncoder, folder: Path) -> None:
+    """So that a server can be searched in words, where the encoder can be made a graph."""
+    try:
+        encoder.leave_reader(folder)
+    except ModelError as error:
+        _logger.warning("without transformers this bundle can't be searched in words: %s", error)
 
 
 def ids_of(prepared: Prepared) -> BundleIds:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,10 +18,11 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from distilrec.errors import ArtefactError
+from distilrec.errors import ArtefactError, DataError
 from distilrec.runtime.ids import Ids
 from distilrec.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from distilrec.runtime.student import WEIGHTS, Student
+from distilrec.runtime.text import SETTINGS, TextReader
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["CARD", "CONTENT", "HELD_OUT", "HISTORIES", "IDS", "MODEL", "Attributes", "HeldOut", "Served", "write_ids"]
@@ -76,6 +78,29 @@ class Served:
         items, titles, users, attributes = _ids(folder / IDS, manifest)
         histories = _rows(folder / HISTORIES, _arrays(folder / HISTORIES), "histories", manifest.users, manifest.items)
         return cls(student, items, titles, users, histories, manifest, folder, attributes)
+
+    @cached_property
+    def _reader(self) -> tuple[str, TextReader] | None:
+        """The modality that texts are, and what reads them."""
+        for name in self.manifest.content:
+            if f"{CONTENT}/{name}/{SETTINGS}" in self.manifest.files:
+                return name, TextReader(self.folder / CONTENT / name)
+        return None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it can be searched in words."""
+        return self._reader is not None
+
+    def read(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, D): what was searched for, as the vectors of items of which nothing but the text is known.
+
+        Raises DataError where the student doesn't know items by text.
+        """
+        if self._reader is None:
+            raise DataError("this student can't be searched in words; distil one whose model names a content of text")
+        name, reader = self._reader
+        return self.student.placed({name: reader.encode(texts)}, len(texts))[:, : self.manifest.student.width]
 
     def held_out(self) -> HeldOut:
         """What an export, or a server, is asked before it answers anyone; raises ArtefactError on a damaged file."""

@@ -23,13 +23,18 @@ VALUES = 2**22  # of scores at once: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A query in places. seen: what must not come back. allowed: (N,) bool, or None for all."""
+    """A query in places.
+
+    seen: what must not come back. allowed: (N,) bool, or None for all. last: (D,) what was searched for, read as an
+    item just taken, or None.
+    """
 
     user: int
     history: Sequence[int]
     k: int
     seen: Sequence[int]
     allowed: NDArray[np.bool_] | None = None
+    last: NDArray[np.float32] | None = None
 
 
 class Engine:
@@ -38,8 +43,9 @@ class Engine:
     def __init__(self, served: Served) -> None:
         self.served = served
 
-    def ask(self, query: Query, clicked: Sequence[Id]) -> Ask:
-        """The query in places. clicked: what its user or session took since the bundle was made.
+    def ask(self, query: Query, clicked: Sequence[Id], last: NDArray[np.float32] | None = None) -> Ask:
+        """The query in places. clicked: what its user or session took since the bundle was made. last: its text, as
+        `Served.read` gives it.
 
         Raises DataError on a query of nobody that is known and nothing else, and on ids and attributes that there
         aren't in a filter. Items of a history that aren't known are left out.
@@ -52,8 +58,8 @@ class Engine:
         else:
             known = self._taken(user) if user >= 0 else []
             history = known + items
-        if query.user is None and query.session is None and query.history is None:
-            raise DataError("give a user, a session or a history")
+        if query.user is None and query.session is None and query.history is None and last is None:
+            raise DataError("give a user, a session, a history or a text")
         if not served.student.reads_histories and user < 0:
             raise DataError(
                 f"a {served.manifest.student.model} knows the users of its training log, and {query.user!r} is none of "
@@ -64,7 +70,7 @@ class Engine:
             if query.filter_seen
             else list(map(self._item, query.deny or ()))
         )
-        return Ask(user, history, query.k, seen, self._allowed(query))
+        return Ask(user, history, query.k, seen, self._allowed(query), last)
 
     def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         """The best items of each."""
@@ -73,10 +79,12 @@ class Engine:
 
     def _answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         student, ids, titles = self.served.student, self.served.items.values, self.served.titles
-        lengths = np.array([len(ask.history) for ask in asks], np.int64)
-        values = np.array([item for ask in asks for item in ask.history], np.int32)
-        users = np.array([ask.user for ask in asks], np.int32)
-        scores = student.scores(student.hidden(Queries(users, Ragged.from_lengths(lengths, values))))
+        hidden = np.empty((len(asks), student.vectors.shape[1]), np.float32)
+        searches = [row for row, ask in enumerate(asks) if ask.last is not None]
+        for rows in ([row for row, ask in enumerate(asks) if ask.last is None], searches):
+            if rows:
+                hidden[rows] = self._hidden([asks[row] for row in rows])
+        scores = student.scores(hidden)
         for row, ask in enumerate(asks):
             if ask.allowed is not None:
                 scores[row, ~ask.allowed] = -np.inf
@@ -92,6 +100,15 @@ class Engine:
             ]
             for row, values_, ask in zip(items.tolist(), best.tolist(), asks, strict=True)
         ]
+
+    def _hidden(self, asks: Sequence[Ask]) -> NDArray[np.float32]:
+        """(B, D) of queries that all end in a search, or none."""
+        lengths = np.array([len(ask.history) for ask in asks], np.int64)
+        values = np.array([item for ask in asks for item in ask.history], np.int32)
+        users = np.array([ask.user for ask in asks], np.int32)
+        last = [ask.last for ask in asks if ask.last is not None]
+        queries = Queries(users, Ragged.from_lengths(lengths, values))
+        return self.served.student.hidden(queries, np.stack(last) if last else None)
 
     def _taken(self, user: int) -> list[int]:
         histories = self.served.histories

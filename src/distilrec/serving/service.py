@@ -89,9 +89,11 @@ class Service:
             _logger.warning("state can't be reached, answering without: %s", error)
             taken, degraded = iter([[] for _ in keys]), True
         engine, asks = self.engine, []  # the same for all that follows, whatever is taken up meanwhile
+        texts = [query.text for query in queries if query.text is not None]
+        read = iter(await asyncio.to_thread(engine.served.read, texts) if texts else ())
         for query in queries:
             clicked = [item for _ in _keys(query.user, query.session) for item in next(taken)]
-            asks.append(engine.ask(query, clicked))
+            asks.append(engine.ask(query, clicked, None if query.text is None else next(read)))
         return [Answer(items, degraded) for items in await self._answers(engine, asks)]
 
     async def click(self, event: Event) -> Stored:
