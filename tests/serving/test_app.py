@@ -189,6 +189,11 @@ class TestClicks:
         assert (stored["known"], [item["item"] for item in stored["items"]]) == (True, expected)
         assert items(client.post("/recommend", json={"user": "u0"})) == expected != before
 
+    def test_whoever_brings_a_history_is_answered_from_that_alone(self, client: TestClient) -> None:
+        expected = items(client.post("/recommend", json={"history": ["i3"]}))
+        client.post("/events", json={"user": "u0", "item": "i9"})
+        assert items(client.post("/recommend", json={"user": "u0", "history": ["i3"]})) == expected
+
     def test_sessions_are_anyone(self, client: TestClient) -> None:
         for item in ("i3", "i4"):
             assert client.post("/events", json={"session": "s", "item": item}).json() == {"known": True, "items": []}

@@ -52,12 +52,10 @@ class Engine:
         """
         served = self.served
         user = -1 if query.user is None else served.users.place(query.user)
-        items = [place for place in map(served.items.place, clicked) if place >= 0]
-        if query.history is not None:
-            history = [place for place in map(served.items.place, query.history) if place >= 0] + items
-        else:
-            known = self._taken(user) if user >= 0 else []
-            history = known + items
+        told = clicked if query.history is None else query.history
+        history = [place for place in map(served.items.place, told) if place >= 0]
+        if query.history is None and user >= 0:
+            history = self._taken(user) + history
         if query.user is None and query.session is None and query.history is None and last is None:
             raise DataError("give a user, a session, a history or a text")
         if not served.student.reads_histories and user < 0:

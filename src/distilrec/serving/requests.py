@@ -17,8 +17,8 @@ class Query(Struct, forbid_unknown_fields=True):
     """What to recommend for: a user, a session, a history, a search text, or several of them.
 
     user: known ones are answered from their history, with what they clicked since. session: anyone, by what they
-    clicked in it. history: item ids, oldest first, in the place of what is known of the user. text: a search, where the
-    student reads text. k: items wanted. filter_seen: leave out what was taken. allow: these items only. deny: not
+    clicked in it. history: item ids, oldest first, in the place of all that is known and was clicked. text: a search,
+    where the student reads text. k: items wanted. filter_seen: leave out what was taken. allow: these items only. deny: not
     these. where: by attribute, values of which an item must have one.
     """
 

@@ -81,7 +81,7 @@ class Service:
 
     async def recommend(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer; where the state can't be reached, without what was clicked, and `degraded`."""
-        keys = [key for query in queries for key in _keys(query.user, query.session)]
+        keys = [key for query in queries for key in _keys_of(query)]
         degraded = False
         try:
             taken = iter(await self.state.taken(keys) if keys else [])
@@ -92,7 +92,7 @@ class Service:
         texts = [query.text for query in queries if query.text is not None]
         read = iter(await asyncio.to_thread(engine.served.read, texts) if texts else ())
         for query in queries:
-            clicked = [item for _ in _keys(query.user, query.session) for item in next(taken)]
+            clicked = [item for _ in _keys_of(query) for item in next(taken)]
             asks.append(engine.ask(query, clicked, None if query.text is None else next(read)))
         return [Answer(items, degraded) for items in await self._answers(engine, asks)]
 
@@ -196,6 +196,11 @@ class Service:
 
 def _keys(user: Id | None, session: str | None) -> list[str]:
     return [f"user:{user}"] * (user is not None) + [f"session:{session}"] * (session is not None)
+
+
+def _keys_of(query: Query) -> list[str]:
+    """Under which its clicks are; none where it brings its own history."""
+    return _keys(query.user, query.session) if query.history is None else []
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:
