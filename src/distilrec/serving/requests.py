@@ -18,8 +18,9 @@ class Query(Struct, forbid_unknown_fields=True):
 
     user: known ones are answered from their history, with what they clicked since. session: anyone, by what they
     clicked in it. history: item ids, oldest first, in the place of all that is known and was clicked. text: a search,
-    where the student reads text. k: items wanted. filter_seen: leave out what was taken. allow: these items only. deny: not
-    these. where: by attribute, values of which an item must have one.
+    where the student reads text.
+    k: items wanted. filter_seen: leave out what was taken. allow: these items only. deny: not these. where: by
+    attribute, values of which an item must have one.
     """
 
     user: Id | None = None
