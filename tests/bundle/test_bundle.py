@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,12 +81,19 @@ print(distilrec.from_pretrained({str(bundle.served.folder)!r}).recommend(histori
     assert said.stdout.strip() == str(bundle.recommend(histories=[["i1"]], k=2)["item"].to_list()), said.stderr
 
 
-def test_saving_replaces_what_is_there(bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
+def test_saving_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+    """Prevents `save_pretrained("models")` from deleting what else lies there."""
+    bundle.save_pretrained(tmp_path / "other")
     (tmp_path / "other" / "old").write_text("old", encoding="utf-8")
     bundle.save_pretrained(tmp_path / "other")
     assert not (tmp_path / "other" / "old").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "other"]  # nothing else is left
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years", encoding="utf-8")
+    with pytest.raises(ArtefactError, match=r"mine holds something else, it has no bundle\.json: name another folder"):
+        bundle.save_pretrained(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.tex").read_text(encoding="utf-8") == "years"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "mine", "other"]  # nothing else is left
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "other").iterdir()} == {0o644}
 
 
 def damaged(folder: Path, name: str, change: str) -> None:
@@ -216,14 +224,22 @@ class Hub:
         return f"https://hub.example/{repo_id}"
 
 
-def test_to_a_hub_and_back(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def fetched(name: str, local_dir: Path) -> str:
+    """Every file, into the folder, as the hub's own function does where it is given one."""
+    shutil.copytree(Hub.folders[name], local_dir)
+    return str(local_dir)
+
+
+def test_to_a_hub_and_back(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, ignore_patterns: Hub.folders[name])
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DISTILREC_DATA", raising=False)
     assert bundle.push_to_hub("me/films") == "https://hub.example/me/films"
     asked = {"histories": [["i1"]], "k": 2}
     assert Bundle.from_pretrained("me/films").recommend(**asked).equals(bundle.recommend(**asked))
     with pytest.raises(FetchError, match=r"me/films could not be pushed \(401 Client Error\); log in with"):
         bundle.push_to_hub("me/films", token="wrong")
-    with pytest.raises(FetchError, match=r"me/other is no file or folder here, and could not be fetched"):
+    with pytest.raises(FetchError, match=r"me/other is no folder here, and could not be fetched"):
         Bundle.from_pretrained("me/other")

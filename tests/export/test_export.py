@@ -107,9 +107,12 @@ def test_an_export_passes_the_gate_and_is_told_in_the_card(tmp_path: Path) -> No
     assert info.bytes == (tmp_path / "student.onnx").stat().st_size
     assert 0 < info.p50_ms <= info.p99_ms
     export(folder, "onnx-int8", tmp_path / "small.onnx", thresholds=Thresholds(0.5, 0.5))
+    (folder / "my notes.txt").write_text("not of the bundle", encoding="utf-8")
     export(folder, "onnx", tmp_path / "student.onnx", k=20)
-    again = Served.load(folder)
-    assert set(again.manifest.exports) == {"onnx", "onnx-int8"}
+    assert export(folder, "onnx", tmp_path / "short.onnx", k=5).overlap == 1.0
+    Served.load(folder)  # which is as whole as before
+    told = json.loads((folder / "exports.json").read_text(encoding="utf-8"))
+    assert set(told) == {"onnx", "onnx-int8"}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# Card\n\nSaid by hand.\n\n## Exports")
     assert card.count("## Exports") == 1

@@ -27,6 +27,9 @@ from distilrec.runtime import Served
 from distilrec.runtime.manifest import write_manifest
 from distilrec.scoring import Queries, Ragged
 from distilrec.serving import Settings, create_app
+from distilrec.serving.requests import NewItem
+from distilrec.serving.service import Service
+from distilrec.serving.sqlite import SQLiteState
 from tests.encoders import tiny
 
 N_USERS, N_ITEMS = 4, 60
@@ -162,7 +165,9 @@ class TestRecommendations:
             plain = items(client.post("/recommend", json={"user": "u0", "k": 4}))
         assert lists == [words["item"].to_list(), plain, after["item"].to_list()]
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"user": "\\ud800"}', b"[" * 100_000])
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"\xff", b'{"session": "\xff"}', b'{"user": "\\ud800"}', b"[" * 100_000]
+    )
     def test_what_cannot_be_read(self, client: TestClient, body: bytes) -> None:
         answer = client.post("/recommend", content=body)
         assert answer.status_code == 400
@@ -196,10 +201,24 @@ class TestClicks:
 
     def test_sessions_are_anyone(self, client: TestClient) -> None:
         for item in ("i3", "i4"):
-            assert client.post("/events", json={"session": "s", "item": item}).json() == {"known": True, "items": []}
+            assert client.post("/events", json={"session": "s", "item": item}).json()["known"]
         expected = items(client.post("/recommend", json={"history": ["i3", "i4"]}))
         assert items(client.post("/recommend", json={"session": "s"})) == expected
         assert items(client.post("/recommend", json={"session": "other"})) != expected
+
+    def test_a_click_that_cannot_be_answered_is_not_kept(self, tmp_path: Path) -> None:
+        """Prevents a client that is told 400 and tries again from storing it twice."""
+        write(tmp_path / "bundle", build(MatrixFactorizationConfig(embedding_size=8), N_USERS, N_ITEMS, seed=0).eval())
+        with serving(tmp_path / "bundle") as client:
+            assert client.post("/events", json={"session": "s", "item": "i1", "k": 5}).status_code == 400
+            assert client.post("/events", json={"user": "u0", "session": "s", "item": "i1"}).status_code == 400
+        assert asyncio.run(SQLiteState(tmp_path / "state.db").taken(["session:s", "user:u0"])) == [[], []]
+
+    def test_users_of_any_name_are_forgotten(self, client: TestClient) -> None:
+        before = items(client.post("/recommend", json={"user": "a/b"}))
+        client.post("/events", json={"user": "a/b", "item": "i9"})
+        assert client.delete("/users/a%2Fb").status_code == 204
+        assert items(client.post("/recommend", json={"user": "a/b"})) == before
 
     def test_clicks_outlive_the_server(self, folder: Path) -> None:
         with serving(folder) as client:
@@ -257,6 +276,50 @@ class TestItems:
             answer = client.post("/items", json={"items": [{"item": "new", "vectors": vectors}]})
             assert (answer.status_code, answer.json()["error"]) == (400, f"'new': {said}")
             assert client.get("/ready").json()["items"] == 60
+
+    def test_vectors_that_cannot_be_placed_are_refused(self, tmp_path: Path) -> None:
+        """Prevents items of infinite score from pushing everything else out of every answer, for good."""
+        write(tmp_path / "bundle", student(features=FEATURES))
+        with serving(tmp_path / "bundle") as client:
+            new = [{"item": f"n{n}", "vectors": {"text": [3e38 * (-1) ** n] * 5}} for n in range(2)]
+            answer = client.post("/items", json={"items": new})
+            assert (answer.status_code, "too large to be placed" in answer.json()["error"]) == (400, True)
+            twice = {"item": "n", "vectors": {"text": [1.0] * 5}}
+            assert "comes twice" in client.post("/items", json={"items": [twice, twice]}).json()["error"]
+            assert len(items(client.post("/recommend", json={"user": "u0"}))) == 10
+
+    def test_items_that_do_not_fit_the_next_bundle_are_left_out(self, tmp_path: Path) -> None:
+        """Prevents an encoder that changed from keeping the server down, or from keeping new bundles out."""
+        folder = tmp_path / "bundle"
+        write(folder, student(features=FEATURES))
+        with serving(folder) as client:
+            client.post("/items", json={"items": [{"item": "new", "vectors": {"text": [1.0] * 5}}]})
+        wider = {"text": Features(np.ones((N_ITEMS, 7), np.float32), EVERY)}
+        write(folder, student(features=wider))
+        with serving(folder, watch=0.05) as client:
+            assert client.get("/ready").json()["items"] == 60
+            write(folder, student(seed=1, features=FEATURES))
+            until = time.monotonic() + 20
+            while client.get("/ready").json()["items"] != 61:  # that one can place it again
+                assert time.monotonic() < until
+                time.sleep(0.02)
+
+    def test_additions_at_once_all_count(self, tmp_path: Path) -> None:
+        write(tmp_path / "bundle", student(features=FEATURES))
+        service = Service.of(Settings(bundle=tmp_path / "bundle"))
+
+        class Slow(SQLiteState):
+            async def add_items(self, items: Any) -> None:
+                await asyncio.sleep(0.02)
+                await super().add_items(items)
+
+        service.state = Slow(tmp_path / "slow.db")
+
+        async def added() -> list[int]:
+            new = [NewItem(f"n{n}", {"text": [float(n)] * 5}) for n in range(3)]
+            return await asyncio.gather(*(service.add_items([item]) for item in new), service.refresh())
+
+        assert asyncio.run(added())[:3] == [61, 62, 63]
 
     def test_a_student_of_ids_takes_none(self, client: TestClient) -> None:
         answer = client.post("/items", json={"items": [{"item": "new", "vectors": {"text": [1.0]}}]})
@@ -319,6 +382,16 @@ class TestGuard:
             headers = {"authorization": "Bearer one"}
             assert client.post("/recommend", json={"user": "u0"}, headers=headers).status_code == 200
             assert client.get("/health").status_code == 200
+            assert client.get("/docs").status_code == 200
+
+    def test_pages_of_others_may_ask_with_a_key(self, folder: Path) -> None:
+        """Browsers ask beforehand, without it."""
+        headers = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+        with serving(folder, keys=("one",), cors=("https://shop.example",)) as client:
+            assert client.options("/recommend", headers=headers).status_code == 200
+            answer = client.post("/recommend", json={"user": "u0"}, headers={"origin": "https://shop.example"})
+            assert answer.status_code == 401
+            assert answer.headers["access-control-allow-origin"] == "https://shop.example"
 
     def test_large_bodies(self, folder: Path) -> None:
         def parts() -> Iterator[bytes]:
@@ -336,6 +409,8 @@ class TestGuard:
             told = [client.post("/recommend", json={"user": "u0"}) for _ in range(12)]
             refused = [answer for answer in told if answer.status_code == 429]
             assert len(refused) >= 6
+            others = [client.post("/recommend", json={"user": "u0"}, headers={"x-api-key": str(n)}) for n in range(9)]
+            assert 429 in {answer.status_code for answer in others}  # a name that nobody gave is no one else
             assert refused[0].headers["retry-after"] == "1"
 
     def test_other_pages_may_not_ask_unless_told(self, folder: Path) -> None:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from distilrec.data import Ids, Modality, contents_of
 from distilrec.data.columns import listing
 from distilrec.data.files import Table, open_frame
-from distilrec.encoders import Encoder, load_encoder
-from distilrec.encoders.places import find_model
+from distilrec.encoders import Encoder, cache_home, load_encoder
 from distilrec.errors import ArtefactError, DataError, FetchError, require
 from distilrec.runtime import Served
-from distilrec.runtime.served import CONTENT
+from distilrec.runtime.manifest import CONTENT
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Bundle", "ItemContent"]
@@ -149,7 +148,7 @@ class Bundle:
                 )
         else:
             queries = Queries(np.full(len(texts), -1, np.int32), Ragged.from_rows([[] for _ in texts]))
-        if self.served.reads_texts:
+        if self.served.reader is not None:
             return self._answer(queries, users, k, filter_seen, candidates, self.served.read(texts))
         taken = self.served.student.placed({name: self.content[name].encode(list(texts))}, len(texts))
         return self._answer(queries, users, k, filter_seen, candidates, taken[:, : self.served.manifest.student.width])
@@ -185,9 +184,16 @@ class Bundle:
                 f"add_items: {first!r} is no new id, comes twice, or is of another type than the items' ids"
             )
         features = vectors if vectors is not None else self._encoded(table, item, Ids(ids))
-        if not features or not any(np.isfinite(each).all(axis=1).any() for each in features.values()):
+        known = np.zeros(len(ids), np.bool_)
+        for each in features.values():
+            known |= np.isfinite(each).all(axis=1)
+        if not known.all():
             needed = ", ".join(name for content in self.content.values() for name in content.modality.columns)
-            raise DataError(f"add_items: nothing is known of these items; give one of the columns {needed}, or vectors")
+            first = frame[item][int(known.argmin())]
+            raise DataError(
+                f"add_items: nothing is known of these items, such as {first!r}; give one of the columns {needed}, or "
+                "vectors"
+            )
         titles = frame[title].cast(pl.String) if title in frame.columns else ids.cast(pl.String)
         told = titles.fill_null(ids.cast(pl.String)).to_list()
         return replace(self, served=self.served.extended(features, ids.to_list(), told))
@@ -242,7 +248,7 @@ class Bundle:
         Raises ArtefactError on a damaged one, and on a folder that is none, FetchError where it can't be fetched.
         """
         if isinstance(folder, str) and not Path(folder).exists() and OWNER_NAME.fullmatch(folder):
-            folder = find_model(folder)
+            folder = _from_hub(folder)
         served = Served.load(Path(folder))
         try:
             content = {
@@ -264,6 +270,22 @@ class ItemContent:
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """(n, D) float32; DataError where a value can't be read."""
         return self.encoder.encode([self.encoder.prepare(value) for value in values])
+
+
+def _from_hub(name: str) -> Path:
+    """A folder of the bundle's own files: the hub's cache would have links in their place."""
+    require("huggingface_hub", "content", f"fetching {name}")
+    from huggingface_hub import snapshot_download
+
+    place = cache_home() / "bundles" / name.replace("/", "--")
+    try:
+        return Path(snapshot_download(name, local_dir=place))
+    except Exception as error:  # those of the hub and of the network share no other base
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FetchError(
+            f"{name} is no folder here, and could not be fetched ({reason}); download it once on a machine with a "
+            "network, and give its folder"
+        ) from error
 
 
 def _check_lists(users: Any, histories: Any, candidates: Any, texts: Any) -> None:

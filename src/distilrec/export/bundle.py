@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +22,9 @@ from distilrec.export.graphs import write_query_graph, write_tower_graph
 from distilrec.models import DotProductModel, Model, SequenceModel, load_model, save_model
 from distilrec.ranking import rank
 from distilrec.runtime import Lineage, Manifest, StudentInfo
-from distilrec.runtime.manifest import write_manifest
-from distilrec.runtime.served import CARD, CONTENT, HELD_OUT, HISTORIES, Attributes, write_ids
-from distilrec.runtime.student import QUERY, TOWER
+from distilrec.runtime.folders import replacing
+from distilrec.runtime.manifest import CARD, CONTENT, MANIFEST, QUERY, TOWER, write_manifest
+from distilrec.runtime.served import HELD_OUT, HISTORIES, Attributes, write_ids
 from distilrec.scoring import Queries, Ragged
 from distilrec.weights import Precision
 
@@ -64,13 +62,11 @@ def write_bundle(
     ids: of items and users; `ids_of` makes them. held_out: queries and targets, at most 1,000 of which go
     along, with the student's answers, so that exports and servers can be compared with it. content: of the modalities
     that the model knows items by, so that it takes new items. lineage: where it comes from. card: what README.md says.
-    Raises ModelError where the model isn't one of vectors.
+    Raises ModelError where the model isn't one of vectors, ArtefactError where the folder holds something else.
     """
     if not isinstance(model, DotProductModel):
         raise ModelError(f"a {type(model).__name__} isn't a student of item vectors, so it can't be bundled")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
-        new = Path(own) / "new"
+    with replacing(folder, MANIFEST) as new:
         save_model(model, new, precision)
         served = load_model(new)  # its numbers rounded as they lie there
         assert isinstance(served, DotProductModel)
@@ -92,12 +88,7 @@ def write_bundle(
             content={name: each.modality.model_dump(mode="json") for name, each in (content or {}).items()},
             lineage=lineage or Lineage(),
         )
-        for path in new.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
         write_manifest(manifest, new)
-        if folder.exists():
-            os.replace(folder, Path(own) / "old")
-        os.replace(new, folder)
 
 
 def _leave_reader(encoder: TextEncoder, folder: Path) -> None:
@@ -123,7 +114,7 @@ def _attributes(items: pl.DataFrame | None) -> dict[str, list[list[str]]]:
         name = values.name
         if name in ("item", "title") or values.dtype not in (pl.String, pl.List(pl.String)):
             continue
-        lists = values.str.split("|") if values.dtype == pl.String else values
+        lists = values.str.split("|") if values.dtype == pl.String else values.list.drop_nulls()
         if lists.explode().drop_nulls().n_unique() <= VALUES:
             found[name] = lists.fill_null([]).to_list()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from distilrec.export.card import with_exports
 from distilrec.export.gate import Answer, check
@@ -17,13 +19,15 @@ from distilrec.export.web import STUDENT, write_web
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import DotProductModel, load_model
 from distilrec.runtime import ExportInfo, Served
+from distilrec.runtime.folders import replacing
 from distilrec.runtime.graph import open_session
-from distilrec.runtime.manifest import write_manifest
-from distilrec.runtime.served import CARD
+from distilrec.runtime.manifest import CARD, EXPORTS
 
 __all__ = ["TARGETS", "Target", "Thresholds", "export"]
 
 Target: TypeAlias = Literal["onnx", "onnx-int8", "web"]
+EXPORT_INFOS = TypeAdapter(dict[str, ExportInfo])
+_logger = logging.getLogger(__name__)
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
@@ -45,15 +49,23 @@ def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thr
     model = load_model(folder)
     assert isinstance(model, DotProductModel)  # a bundle has no others
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as own:
-        new = Path(own) / out.name
-        answer, size = _written(model, bundle, target, k, new)
-        info = check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
-        if new.is_dir() and out.exists():
-            os.replace(out, Path(own) / "old")
-        os.replace(new, out)
+    if target == "web":
+        with replacing(out, STUDENT) as new:
+            info = _checked(model, bundle, target, k, new, asked)
+    else:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as own:
+            info = _checked(model, bundle, target, k, Path(own) / out.name, asked)
+            os.replace(Path(own) / out.name, out)
     _note(bundle, target, info)
     return info
+
+
+def _checked(
+    model: DotProductModel, bundle: Served, target: Target, k: int, path: Path, asked: Thresholds
+) -> ExportInfo:
+    """Write it, and let it through the gate."""
+    answer, size = _written(model, bundle, target, k, path)
+    return check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
 
 
 def _written(model: DotProductModel, bundle: Served, target: Target, k: int, path: Path) -> tuple[Answer, int]:
@@ -74,11 +86,19 @@ def _written(model: DotProductModel, bundle: Served, target: Target, k: int, pat
 
 
 def _note(bundle: Served, target: Target, info: ExportInfo) -> None:
-    """Say in the bundle what was exported of it."""
-    manifest = bundle.manifest.model_copy(update={"exports": {**bundle.manifest.exports, target: info}})
-    card = bundle.folder / CARD
-    if card.is_file():
-        partial = card.with_suffix(".partial")
-        partial.write_text(with_exports(card.read_text(encoding="utf-8"), manifest.exports), encoding="utf-8")
-        os.replace(partial, card)
-    write_manifest(manifest, bundle.folder)
+    """Say in the bundle's exports.json and card what was exported of it, where it may be written."""
+    place, card = bundle.folder / EXPORTS, bundle.folder / CARD
+    try:
+        known = EXPORT_INFOS.validate_json(place.read_bytes()) if place.is_file() else {}
+        known[target] = info
+        _write(place, EXPORT_INFOS.dump_json(known, indent=1).decode())
+        if card.is_file():
+            _write(card, with_exports(card.read_text(encoding="utf-8"), known))
+    except (OSError, ValueError) as error:
+        _logger.warning("the export is written, but couldn't be noted in %s: %s", bundle.folder, error)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -17,7 +17,7 @@ from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Answer", "check", "padded"]
 
-K = 10
+K, ROWS = 10, 64
 TIMED, WARM_UP = 200, 20
 Answer: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.integer]]
 """Places of users (B,) and histories (B, L), padded behind with -1 -> items (B, k)."""
@@ -36,9 +36,11 @@ def check(answer: Answer, held_out: HeldOut, size: int, *, least_overlap: float,
     expected = held_out.expected.padded(K, fill=-1)
     expected = np.take_along_axis(expected, np.argsort(expected < 0, axis=1, kind="stable"), axis=1)  # best first
     users, histories = padded(queries)
-    found = answer(users, histories)[:, :K]
-    found[expected < 0] = -1  # beyond what there is to recommend, an export names any items
-    shared = float(overlap(found, expected, K).mean())
+    blocks = [slice(n, n + ROWS) for n in range(0, len(users), ROWS)]
+    found = np.concatenate([answer(users[block], histories[block])[:, :K] for block in blocks])
+    expected = expected[:, : found.shape[1]]  # an export may answer fewer
+    found[expected < 0] = -1  # beyond what there is to recommend, it names any items
+    shared = float(overlap(found, expected, found.shape[1]).mean())
     theirs, own = (_ndcg(lists, targets) for lists in (found, expected))
     quality = 1.0 if own == theirs else theirs / max(own, 1e-12)
     times = _timed(answer, users, histories)
@@ -66,13 +68,13 @@ def padded(queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _ndcg(lists: NDArray[np.integer], targets: Ragged) -> float:
-    """The mean NDCG@10 of top lists (Q, K)."""
+    """The mean NDCG of top lists (Q, K) at K."""
     rows, items = targets.flat()
     n_items = 1 + max(int(items.max(initial=0)), int(lists.max(initial=0)))
     wanted = np.unique(rows * n_items + items)
     keys = np.arange(len(lists))[:, None] * n_items + lists
     hits = np.isin(keys, wanted) & (lists >= 0)
-    return float(ndcg(hits, np.bincount(wanted // n_items, minlength=len(lists)), K).mean())
+    return float(ndcg(hits, np.bincount(wanted // n_items, minlength=len(lists)), lists.shape[1]).mean())
 
 
 def _timed(answer: Answer, users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.float64]:

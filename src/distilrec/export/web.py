@@ -41,7 +41,7 @@ def write_web(model: DotProductModel, served: Served, k: int, folder: Path) -> W
             f"a {type(model).__name__} looks users up, so a page has nothing to tell it; distil a student that reads "
             "histories (history_encoder, sasrec)"
         )
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     write_onnx(whole, folder / STUDENT)
     name = str(served.manifest.lineage.recipe.get("name") or "Recommendations")
     told = {"name": name, "items": list(served.items.values), "titles": list(served.titles)}

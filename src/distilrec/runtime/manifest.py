@@ -12,22 +12,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distilrec.errors import ArtefactError
+from distilrec.runtime.text import GRAPH, SETTINGS, TOKENIZER
 from distilrec.weights import Precision
 
 __all__ = [
+    "CARD",
+    "CONTENT",
+    "EXPORTS",
     "MANIFEST",
+    "QUERY",
+    "TOWER",
     "ExportInfo",
     "FileInfo",
     "Lineage",
     "Manifest",
     "StudentInfo",
+    "check_files",
     "read_manifest",
     "write_manifest",
 ]
 
-MANIFEST = "bundle.json"
+MANIFEST, CARD, EXPORTS = "bundle.json", "README.md", "exports.json"
+QUERY, TOWER, CONTENT = "query.onnx", "tower.onnx", "content"
+UNLISTED = (MANIFEST, CARD, EXPORTS)  # what may change while a bundle is served
 LARGEST = 16 * 2**20  # bytes of a manifest
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$", max_length=255)]
+PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a path: neither hidden nor above
+Name = Annotated[str, Field(pattern=rf"^{PART}(/{PART})*$", max_length=255)]
 
 
 class _Part(BaseModel):
@@ -89,7 +99,7 @@ class ExportInfo(_Part):
 class Manifest(_Part):
     """bundle.json.
 
-    items, users: how many. content: how new items' content is read. exports: by name. files: all others, by path.
+    items, users: how many. content: how new items' content is read. files: all others that count, by path.
     """
 
     format: Literal[2] = 2
@@ -99,15 +109,15 @@ class Manifest(_Part):
     users: int = Field(ge=0, lt=2**31)
     content: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     lineage: Lineage = Lineage()
-    exports: dict[str, ExportInfo] = Field(default_factory=dict)
     files: dict[Name, FileInfo] = Field(default_factory=dict)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write bundle.json, last of all files, with the sizes and checksums of the others."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """Write bundle.json, last of all files, with the sizes and checksums of the others but card and exports."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNLISTED)
     files = {path.relative_to(folder).as_posix(): _info(path) for path in found}
-    content = manifest.model_copy(update={"files": files}).model_dump(mode="json")
+    told = manifest.model_copy(update={"files": files}).model_dump(mode="json")
+    content = Manifest.model_validate(told).model_dump(mode="json")
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, folder / MANIFEST)
@@ -133,16 +143,33 @@ def read_manifest(folder: Path, needed: Collection[str]) -> Manifest:
                 f"{folder} has format {told['format']}, and this DistilRec reads 2; install a later DistilRec"
             )
         manifest = Manifest.model_validate(told)
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
-    missing = [name for name in needed if name not in manifest.files]
+    missing = [name for name in (*needed, *_implied(manifest)) if name not in manifest.files]
     if missing:
         raise ArtefactError(f"{path} doesn't name {', '.join(missing)}; export the bundle again")
+    check_files(folder, manifest)
+    return manifest
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raises ArtefactError, naming it, on a file that isn't what the manifest says."""
     for name, info in manifest.files.items():
         _check(folder, name, info)
-    return manifest
+
+
+def _implied(manifest: Manifest) -> list[str]:
+    """Files that such a student, and such content, must have."""
+    told = manifest.student
+    found = ([QUERY] if told.history_length is not None else []) + ([TOWER] if told.content else [])
+    for name in manifest.content:
+        place = f"{CONTENT}/{name}"
+        found.append(f"{place}/encoder.json")
+        if f"{place}/{SETTINGS}" in manifest.files:
+            found += [f"{place}/{GRAPH}", f"{place}/{TOKENIZER}"]
+    return found
 
 
 def _check(folder: Path, name: str, info: FileInfo) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,16 +16,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from distilrec.errors import ArtefactError, DataError
+from distilrec.runtime.folders import replacing
 from distilrec.runtime.ids import Ids
-from distilrec.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilrec.runtime.manifest import (
+    CARD,
+    CONTENT,
+    EXPORTS,
+    MANIFEST,
+    Manifest,
+    check_files,
+    read_manifest,
+    write_manifest,
+)
 from distilrec.runtime.student import WEIGHTS, Student
 from distilrec.runtime.text import SETTINGS, TextReader
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["CARD", "CONTENT", "HELD_OUT", "HISTORIES", "IDS", "MODEL", "Attributes", "HeldOut", "Served", "write_ids"]
+__all__ = ["HELD_OUT", "HISTORIES", "IDS", "MODEL", "Attributes", "HeldOut", "Served", "write_ids"]
 
 IDS, HISTORIES, HELD_OUT = "ids.json", "histories.safetensors", "held_out.safetensors"
-CONTENT, MODEL, CARD = "content", "model.json", "README.md"
+MODEL = "model.json"
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Attributes: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
@@ -61,6 +68,8 @@ class Served:
     manifest: Manifest
     folder: Path
     attributes: Attributes = field(default_factory=dict)
+    reader: tuple[str, TextReader] | None = None
+    """The modality that texts are, and what reads them; None where it can't be searched in words."""
 
     @classmethod
     def load(cls, folder: Path) -> Served:
@@ -77,29 +86,22 @@ class Served:
             )
         items, titles, users, attributes = _ids(folder / IDS, manifest)
         histories = _rows(folder / HISTORIES, _arrays(folder / HISTORIES), "histories", manifest.users, manifest.items)
-        return cls(student, items, titles, users, histories, manifest, folder, attributes)
-
-    @cached_property
-    def _reader(self) -> tuple[str, TextReader] | None:
-        """The modality that texts are, and what reads them."""
-        for name in self.manifest.content:
-            if f"{CONTENT}/{name}/{SETTINGS}" in self.manifest.files:
-                return name, TextReader(self.folder / CONTENT / name)
-        return None
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether it can be searched in words."""
-        return self._reader is not None
+        if student.users is not None and len(student.users) != manifest.users:
+            raise ArtefactError(
+                f"{folder / WEIGHTS} has {len(student.users)} users, not {manifest.users}; export it again"
+            )
+        found = (name for name in manifest.content if f"{CONTENT}/{name}/{SETTINGS}" in manifest.files)
+        reader = next(((name, TextReader(folder / CONTENT / name)) for name in found), None)
+        return cls(student, items, titles, users, histories, manifest, folder, attributes, reader)
 
     def read(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, D): what was searched for, as the vectors of items of which nothing but the text is known.
 
         Raises DataError where the student doesn't know items by text.
         """
-        if self._reader is None:
+        if self.reader is None:
             raise DataError("this student can't be searched in words; distil one whose model names a content of text")
-        name, reader = self._reader
+        name, reader = self.reader
         return self.student.placed({name: reader.encode(texts)}, len(texts))[:, : self.manifest.student.width]
 
     def held_out(self) -> HeldOut:
@@ -107,10 +109,12 @@ class Served:
         path = self.folder / HELD_OUT
         arrays = _arrays(path)
         users = arrays.get("users", np.empty(0, np.int32))
+        if users.ndim != 1 or users.dtype != np.int32 or (len(users) and int(users.max()) >= self.manifest.users):
+            raise ArtefactError(f"{path} tells of users that there aren't; export the bundle again")
         queries, targets, expected = (
             _rows(path, arrays, name, len(users), self.manifest.items) for name in ("histories", "targets", "expected")
         )
-        return HeldOut(Queries(users.astype(np.int32), queries), targets, expected)
+        return HeldOut(Queries(users, queries), targets, expected)
 
     def extended(
         self, features: Mapping[str, NDArray[np.floating[Any]]], ids: Sequence[Any], titles: Sequence[str]
@@ -128,18 +132,17 @@ class Served:
 
     def save(self, folder: Path) -> None:
         """Write the bundle, with the items that were added, into a folder, whole or not at all."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as own:
-            new = Path(own) / "new"
+        with replacing(folder, MANIFEST) as new:
             for name in self.manifest.files:
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, new / name)
+            check_files(new, self.manifest)  # another bundle may lie there by now
+            for name in (CARD, EXPORTS):
+                if (self.folder / name).is_file():
+                    shutil.copyfile(self.folder / name, new / name)
             if len(self.items) > self.manifest.items:
                 self._write_added(new)
             write_manifest(self.manifest.model_copy(update={"items": len(self.items)}), new)
-            if folder.exists():
-                os.replace(folder, Path(own) / "old")
-            os.replace(new, folder)
 
     def _write_added(self, folder: Path) -> None:
         """Ids and vectors of all items, their numbers whole: those of new ones were never coded."""
@@ -173,8 +176,10 @@ def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids, Attribute
         sizes = [manifest.items, manifest.items, manifest.users]
         if not all(isinstance(each, list) for each in found) or [len(each) for each in found] != sizes:
             raise ValueError(f"expected {sizes} items, titles and users")
-        if not all(len({type(value) for value in each} - {str, int}) == 0 for each in found):
-            raise ValueError("ids are whole numbers or texts")
+        if any({type(value) for value in each} - {str, int} for each in found) or not all(map(_is_text, found[1])):
+            raise ValueError("ids are whole numbers or texts, titles texts")
+        for value in (*found[0], *found[1], *found[2]):
+            str(value).encode()  # halves of characters can't be told to anyone
         attributes = TypeAdapter(dict[str, list[list[str]]]).validate_python(told["attributes"], strict=True)
         if any(len(values) != manifest.items for values in attributes.values()):
             raise ValueError(f"expected attributes of {manifest.items} items")
@@ -182,6 +187,10 @@ def _ids(path: Path, manifest: Manifest) -> tuple[Ids, list[str], Ids, Attribute
         raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
     items, titles, users = found
     return Ids(items), titles, Ids(users), attributes
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _arrays(path: Path) -> Arrays:

@@ -14,14 +14,15 @@ from safetensors.numpy import load_file
 
 from distilrec.errors import ArtefactError, DataError
 from distilrec.runtime.graph import Graph
+from distilrec.runtime.manifest import QUERY, TOWER
 from distilrec.runtime.top import top_k
 from distilrec.scoring import Queries
 from distilrec.weights import decode
 
-__all__ = ["QUERY", "TOWER", "WEIGHTS", "Student"]
+__all__ = ["WEIGHTS", "Student"]
 
 Vectors = NDArray[np.float32]
-WEIGHTS, QUERY, TOWER = "model.safetensors", "query.onnx", "tower.onnx"
+WEIGHTS = "model.safetensors"
 VALUES = 2**22  # of scores at once: 16 MB
 PLACES = 25_600  # of histories read at once
 
@@ -50,11 +51,12 @@ class Student:
         try:
             state = decode(load_file(path))
             vectors, bias, users = (_floats(state, name) for name in ("items", "bias", "users"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
             raise ArtefactError(f"{path} can't be read: {error}; export the bundle again") from error
         if vectors is None or vectors.ndim != 2 or not np.isfinite(vectors).all():
             raise ArtefactError(f"{path}: expected finite item vectors (N, D); export the bundle again")
-        wrong = bias is not None and bias.shape != vectors.shape[:1]
+        wrong = bias is not None and (bias.shape != vectors.shape[:1] or not np.isfinite(bias).all())
+        wrong = wrong or (users is not None and not np.isfinite(users).all())
         if wrong or (users is not None and (users.ndim != 2 or users.shape[1] != vectors.shape[1])):
             raise ArtefactError(f"{path}: bias or users don't fit item vectors {vectors.shape}; export it again")
         if users is None and history_length < 1:
@@ -63,7 +65,29 @@ class Student:
         if query is not None and query.inputs.get("vectors", [])[-1:] != [vectors.shape[1]]:
             raise ArtefactError(f"{folder / QUERY} doesn't read vectors of width {vectors.shape[1]}; export it again")
         tower = Graph(folder / TOWER) if content else None
-        return cls(vectors, bias, users, query, history_length, tower, content or None)
+        student = cls(vectors, bias, users, query, history_length, tower, content or None)
+        student._try(folder)
+        return student
+
+    def _try(self, folder: Path) -> None:
+        """Ask each graph once; ArtefactError where it doesn't answer in numbers of the right shape."""
+        width = self.vectors.shape[1]
+        asked: dict[str, NDArray[Any]] = {
+            "vectors": np.zeros((2, 1, width), np.float32),
+            "lengths": np.ones(2, np.int64),
+        }
+        given: dict[str, NDArray[Any]] = {"known": np.ones((2, len(self.content or ())), np.float32)}
+        given |= {f"content_{name}": np.zeros((2, each), np.float32) for name, each in (self.content or {}).items()}
+        for graph, name, example, wide in (
+            (self.query, QUERY, asked, width),
+            (self.tower, TOWER, given, width + (self.bias is not None)),
+        ):
+            try:
+                answer = None if graph is None else graph(example)
+            except Exception as error:  # those of onnxruntime share no other base
+                raise ArtefactError(f"{folder / name} can't be run: {error}; export the bundle again") from error
+            if answer is not None and (answer.shape != (2, wide) or not np.isfinite(answer).all()):
+                raise ArtefactError(f"{folder / name} doesn't give numbers (2, {wide}); export the bundle again")
 
     @property
     def n_items(self) -> int:
@@ -169,8 +193,9 @@ class Student:
 
     def extended(self, features: Mapping[str, NDArray[np.floating[Any]]], n: int) -> Student:
         """The same student with n items more, placed by their content; raises as `placed`."""
-        rows = self.placed(features, n)
-        width = self.vectors.shape[1]
+        rows, width = self.placed(features, n), self.vectors.shape[1]
+        if not np.isfinite(rows).all():
+            raise DataError("new items: their vectors are too large to be placed; give what the encoder makes")
         bias = None if self.bias is None else np.concatenate([self.bias, rows[:, width]])
         return replace(self, vectors=np.concatenate([self.vectors, rows[:, :width]]), bias=bias)
 

@@ -16,6 +16,7 @@ from distilrec.runtime.graph import Graph
 __all__ = ["GRAPH", "SETTINGS", "TOKENIZER", "TextReader", "TextSettings"]
 
 SETTINGS, GRAPH, TOKENIZER = "text.json", "graph.onnx", "tokenizer.json"
+WINDOWS = 16  # read at once: bounds the memory of a long batch
 
 
 class TextSettings(BaseModel):
@@ -53,12 +54,18 @@ class TextReader:
                 windows.append(window.ids)
                 owners.append(owner)
         lengths = np.array([len(window) for window in windows])
-        mask = np.arange(max(1, lengths.max())) < lengths[:, None]
-        ids = np.full(mask.shape, self._settings.fill, np.int64)
-        ids[mask] = np.concatenate(windows)
-        weighted = self._graph({"ids": ids, "mask": mask.astype(np.int64)}) * lengths[:, None]
+        parts = [self._pooled(windows[n : n + WINDOWS]) for n in range(0, len(windows), WINDOWS)]
+        weighted = np.concatenate(parts) * lengths[:, None]
         starts = np.searchsorted(owners, np.arange(len(texts)))
         vectors = np.add.reduceat(weighted, starts) / np.add.reduceat(lengths, starts)[:, None]
         if self._settings.normalise:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
         return vectors.astype(np.float32)
+
+    def _pooled(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """(n, D) of windows of token ids."""
+        lengths = np.array([len(window) for window in windows])
+        mask = np.arange(max(1, lengths.max())) < lengths[:, None]
+        ids = np.full(mask.shape, self._settings.fill, np.int64)
+        ids[mask] = np.concatenate(windows)
+        return self._graph({"ids": ids, "mask": mask.astype(np.int64)})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -31,6 +31,7 @@ __all__ = ["create_app"]
 T = TypeVar("T")
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
+_logger = logging.getLogger("distilrec.serving")
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -43,8 +44,8 @@ def create_app(settings: Settings) -> ASGIApp:
             Route("/recommend/batch", api.recommend_batch, methods=["POST"]),
             Route("/events", api.events, methods=["POST"]),
             Route("/items", api.items, methods=["POST"]),
-            Route("/users/{user}", api.forget_user, methods=["DELETE"]),
-            Route("/sessions/{session}", api.forget_session, methods=["DELETE"]),
+            Route("/users/{user:path}", api.forget_user, methods=["DELETE"]),
+            Route("/sessions/{session:path}", api.forget_session, methods=["DELETE"]),
             Route("/health", api.health),
             Route("/ready", api.ready),
             Route("/metrics", api.metrics),
@@ -52,19 +53,22 @@ def create_app(settings: Settings) -> ASGIApp:
             Route("/docs", api.docs),
             *([] if settings.web is None else [Mount("/", StaticFiles(directory=settings.web, html=True))]),
         ],
-        middleware=[Middleware(CORSMiddleware, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])]
-        if settings.cors
-        else [],
         exception_handlers={
             DataError: _refused,
             StateError: _unreachable,
             TooLargeError: _refused,
             TooSlowError: _refused,
             msgspec.DecodeError: _refused,
+            UnicodeDecodeError: _refused,
+            ClientDisconnect: _refused,
         },
         lifespan=api.lifespan,
     )
-    return Guard(app, settings, metrics)
+    guarded = Guard(app, settings, metrics)
+    if not settings.cors:
+        return guarded
+    # Outside of the guard: browsers ask beforehand, without a key.
+    return CORSMiddleware(guarded, allow_origins=settings.cors, allow_methods=["*"], allow_headers=["*"])
 
 
 class _Api:
@@ -77,7 +81,7 @@ class _Api:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Watch for new bundles and items, and let go of the state after the last request."""
-        await self.service.take_items()
+        await self.service.refresh()
         woken = asyncio.Event()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, woken.set)
@@ -93,21 +97,26 @@ class _Api:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), self.service.settings.watch or None)
             woken.clear()
-            if await self.service.refresh():
-                self._metrics.bundles.inc()
+            try:
+                if await self.service.refresh():
+                    self._metrics.bundles.inc()
+            except Exception:  # the next look may go better
+                _logger.exception("looking for a new bundle failed")
 
     async def recommend(self, request: Request) -> Response:
         [answer] = await self.service.recommend([self._query.decode(await request.body())])
-        if answer.degraded:
-            self._metrics.degraded.inc()
+        self._metrics.degraded.inc(answer.degraded)
         return _json(answer)
 
     async def recommend_batch(self, request: Request) -> Response:
-        asked = self._queries.decode(await request.body())
-        return _json(Answers(await self.service.recommend(asked.queries)))
+        answers = await self.service.recommend(self._queries.decode(await request.body()).queries)
+        self._metrics.degraded.inc(sum(answer.degraded for answer in answers))
+        return _json(Answers(answers))
 
     async def events(self, request: Request) -> Response:
-        return _json(await self.service.click(self._event.decode(await request.body())))
+        stored = await self.service.click(self._event.decode(await request.body()))
+        self._metrics.degraded.inc(stored.degraded)
+        return _json(stored)
 
     async def items(self, request: Request) -> Response:
         return _json({"items": await self.service.add_items(self._new.decode(await request.body()).items)})

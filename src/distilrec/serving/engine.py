@@ -55,7 +55,9 @@ class Engine:
         told = clicked if query.history is None else query.history
         history = [place for place in map(served.items.place, told) if place >= 0]
         if query.history is None and user >= 0:
-            history = self._taken(user) + history
+            known = self._taken(user)
+            # A click that a bundle was trained on since is in both.
+            history = known + [item for item in history if item not in set(known)]
         if query.user is None and query.session is None and query.history is None and last is None:
             raise DataError("give a user, a session, a history or a text")
         if not served.student.reads_histories and user < 0:

@@ -18,8 +18,9 @@ from distilrec.serving.settings import Settings
 __all__ = ["Guard", "TooLargeError", "TooSlowError"]
 
 _logger = logging.getLogger("distilrec.access")
-OPEN = ("/health", "/ready")  # to whoever watches the server
-PATHS = ("/recommend", "/recommend/batch", "/events", "/items", "/metrics", "/openapi.json", "/docs", *OPEN)
+KEPT = ("recommend", "events", "items", "users", "sessions", "metrics")  # that need a key, where there are keys
+UNCOUNTED = ("/health", "/ready")  # asked by whoever watches the server, however busy it is
+PATHS = ("/recommend", "/recommend/batch", "/events", "/items", "/metrics", "/openapi.json", "/docs", *UNCOUNTED)
 CALLERS = 10_000  # whose rate is remembered
 
 
@@ -70,15 +71,17 @@ class Guard:
             self._tell(scope, told["status"], seconds)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        if scope["path"] in OPEN:
+        if scope["path"] in UNCOUNTED:
             return None
+        part = scope["path"].lstrip("/").partition("/")[0]
         headers = dict(scope["headers"])
         key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        if self._keys and not any(hmac.compare_digest(key, known) for known in self._keys):
+        if self._keys and part in KEPT and not any(hmac.compare_digest(key, known) for known in self._keys):
             return 401, "an API key is needed, in the header X-API-Key or as a bearer token"
         if self._under_way > self._settings.waiting:
             return 503, "too many requests are waiting; come back in a second"
-        caller = key.decode("latin-1") or str((scope.get("client") or ("", 0))[0])
+        address = str((scope.get("client") or ("", 0))[0])
+        caller = key.decode("latin-1") if key in self._keys else address  # else each request could be someone new
         if self._settings.rate is not None and not self._has_turn(caller, self._settings.rate):
             return 429, f"more than {self._settings.rate:g} requests a second; come back in a second"
         length = headers.get(b"content-length", b"0")
@@ -116,8 +119,8 @@ class Guard:
         return receiving
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        path = scope["path"] if scope["path"] in PATHS else f"/{scope['path'].split('/')[1][:20]}/..."
-        path = path if path in PATHS or path in ("/users/...", "/sessions/...") else "other"
+        part = scope["path"].lstrip("/").partition("/")[0]
+        path = scope["path"] if scope["path"] in PATHS else f"/{part}/..." if part in ("users", "sessions") else "other"
         self._metrics.tell(path, status, seconds)
         self._metrics.waiting.set(self._under_way)
         if _logger.isEnabledFor(logging.INFO):

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 __all__ = ["Answer", "Answers", "Event", "Id", "Item", "NewItem", "NewItems", "Queries", "Query", "Refusal", "Stored"]
 
-Id: TypeAlias = str | int
+Id: TypeAlias = Annotated[str, Meta(max_length=500)] | int
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 Vector: TypeAlias = Annotated[list[float], Meta(max_length=65_536)]
 
@@ -17,8 +17,8 @@ class Query(Struct, forbid_unknown_fields=True):
     """What to recommend for: a user, a session, a history, a search text, or several of them.
 
     user: known ones are answered from their history, with what they clicked since. session: anyone, by what they
-    clicked in it. history: item ids, oldest first, in the place of all that is known and was clicked. text: a search,
-    where the student reads text.
+    clicked in it; not beside a user. history: item ids, oldest first, in the place of all that is known and was
+    clicked. text: a search, where the student reads text.
     k: items wanted. filter_seen: leave out what was taken. allow: these items only. deny: not these. where: by
     attribute, values of which an item must have one.
     """
@@ -62,7 +62,7 @@ class Answers(Struct):
 
 
 class Event(Struct, forbid_unknown_fields=True):
-    """A click: the user, or the session, took an item. k: answer with so many recommendations after it; 0: none."""
+    """A click: a user, or a session, took an item. k: answer with so many recommendations after it; 0: none."""
 
     item: Id
     user: Id | None = None
@@ -71,10 +71,11 @@ class Event(Struct, forbid_unknown_fields=True):
 
 
 class Stored(Struct):
-    """What was acknowledged is kept. known: whether the student knows the item. items: as an answer's."""
+    """What was acknowledged is kept. known: whether the student knows the item. items, degraded: as an answer's."""
 
     known: bool
     items: list[Item] = []
+    degraded: bool = False
 
 
 class NewItem(Struct, forbid_unknown_fields=True):

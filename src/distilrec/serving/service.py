@@ -25,6 +25,7 @@ __all__ = ["Service", "open_state", "passes"]
 
 _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together; others wait for the next turn
+MOST_TEXTS = 32
 
 
 def open_state(place: str, *, durable: bool = False) -> State:
@@ -65,8 +66,9 @@ class Service:
     engine: Engine
     refused: str | None = None
     """Why the bundle that lies there now wasn't taken up."""
-    added: int = 0
-    """How many of the state's new items the engine has."""
+    _tried: set[Id] = field(default_factory=set)
+    """New items of the state that the bundle has, or can't have."""
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: list[tuple[Engine, Ask, asyncio.Future[list[Item]]]] = field(default_factory=list)
     _seen: Any = None
 
@@ -90,6 +92,8 @@ class Service:
             taken, degraded = iter([[] for _ in keys]), True
         engine, asks = self.engine, []  # the same for all that follows, whatever is taken up meanwhile
         texts = [query.text for query in queries if query.text is not None]
+        if len(texts) > MOST_TEXTS:
+            raise DataError(f"{len(texts)} texts at once; send at most {MOST_TEXTS}")
         read = iter(await asyncio.to_thread(engine.served.read, texts) if texts else ())
         for query in queries:
             clicked = [item for _ in _keys_of(query) for item in next(taken)]
@@ -101,12 +105,15 @@ class Service:
         keys = _keys(event.user, event.session)
         if not keys:
             raise DataError("give the user or the session that took the item")
+        asked = Query(user=event.user, session=event.session, k=event.k or 1)
+        if event.k:
+            self.engine.ask(asked, ())  # what can't be answered is refused before it is kept
         place = self.engine.served.items.place(event.item)
-        await self.state.add([(key, event.item) for key in keys])
+        await self.state.add([(keys[0], event.item)])
         if not event.k:
             return Stored(place >= 0)
-        [answer] = await self.recommend([Query(user=event.user, session=event.session, k=event.k)])
-        return Stored(place >= 0, answer.items)
+        [answer] = await self.recommend([asked])
+        return Stored(place >= 0, answer.items, answer.degraded)
 
     async def forget(self, user: Id | None, session: str | None) -> None:
         """Delete what a user or session clicked."""
@@ -118,33 +125,38 @@ class Service:
 
         Raises DataError where an id is there already, or nothing that the student reads is told of an item.
         """
-        ids = self.engine.served.items
-        for item in items:
-            if ids.read(item.item) is None or ids.place(item.item) >= 0:
-                raise DataError(f"{item.item!r} is no new id, or of another type than the items' ids")
-        wider = _placed(self.engine.served, items)  # before anything is kept
-        await self.state.add_items([(item.item, msgspec.json.encode(item)) for item in items])
-        self.engine, self.added = Engine(wider), self.added + len(items)
-        return len(wider.items)
+        async with self._changing:
+            ids = self.engine.served.items
+            new = {ids.read(item.item) for item in items}
+            for item in items:
+                if ids.read(item.item) is None or ids.place(item.item) >= 0 or len(new) < len(items):
+                    raise DataError(
+                        f"{item.item!r} is no new id, comes twice, or is of another type than the items' ids"
+                    )
+            wider = _placed(self.engine.served, items)  # before anything is kept
+            await self.state.add_items([(item.item, msgspec.json.encode(item)) for item in items])
+            self.engine = Engine(wider)
+            self._tried |= {item.item for item in items}
+            return len(wider.items)
 
     async def refresh(self) -> bool:
         """Take up a bundle that has changed, if it passes its gate, and items that other servers added.
 
         Requests under way are answered by the one they began with. Returns whether a bundle was taken up.
         """
-        stamp = _stamp(self.settings.bundle)
-        taken = False
-        if stamp is not None and stamp != self._seen:
-            self._seen = stamp
-            try:
-                served = await asyncio.to_thread(self._load)
-                self.engine, self.refused, self.added, taken = Engine(served), None, 0, True
-                _logger.info("took up a new bundle: %s items", len(served.items))
-            except (ArtefactError, OSError) as error:
-                self.refused = str(error)
-                _logger.error("stays with the bundle that it has: %s", error)
-        await self.take_items()
-        return taken
+        async with self._changing:
+            stamp, taken = _stamp(self.settings.bundle), False
+            if stamp is not None and stamp != self._seen:
+                self._seen = stamp
+                try:
+                    served = await asyncio.to_thread(self._load)
+                    self.engine, self.refused, self._tried, taken = Engine(served), None, set(), True
+                    _logger.info("took up a new bundle: %s items", len(served.items))
+                except Exception as error:  # whatever is wrong with it, the one that is served stays
+                    self.refused = str(error)
+                    _logger.error("stays with the bundle that it has: %s", error)
+            await self._take_items()
+            return taken
 
     async def close(self) -> None:
         """Let go of the state."""
@@ -155,19 +167,26 @@ class Service:
         passes(served, self.settings.overlap)
         return served
 
-    async def take_items(self) -> None:
-        """Have those new items, too, that this or another server was told of before."""
+    async def _take_items(self) -> None:
+        """Have those new items, too, that this or another server was told of before, and that fit this bundle."""
         if self.engine.served.student.tower is None:
             return
         try:
-            told = [msgspec.json.decode(each, type=NewItem) for _, each in await self.state.items()]
+            told = [(item, each) for item, each in await self.state.items() if item not in self._tried]
         except StateError as error:
             _logger.warning("new items can't be read now: %s", error)
             return
-        new = [item for item in told if self.engine.served.items.place(item.item) < 0]
-        if new:
-            self.engine = Engine(_placed(self.engine.served, new))
-        self.added = len(told)
+        served = self.engine.served
+        for item, each in told:
+            self._tried.add(item)
+            if served.items.place(item) >= 0:  # the bundle was trained on it
+                continue
+            try:
+                served = _placed(served, [msgspec.json.decode(each, type=NewItem)])
+            except (DataError, msgspec.DecodeError) as error:
+                _logger.warning("a new item doesn't fit this bundle and is left out: %s", error)
+        if served is not self.engine.served:
+            self.engine = Engine(served)
 
     async def _answers(self, engine: Engine, asks: Sequence[Ask]) -> list[list[Item]]:
         """Together with those of other requests that came in the same turn of the loop: one pass for all."""
@@ -195,6 +214,9 @@ class Service:
 
 
 def _keys(user: Id | None, session: str | None) -> list[str]:
+    """Under which clicks are: one key, or none. Raises DataError where both are given."""
+    if user is not None and session is not None:
+        raise DataError("give a user or a session, not both: a click is one of either")
     return [f"user:{user}"] * (user is not None) + [f"session:{session}"] * (session is not None)
 
 
@@ -225,4 +247,6 @@ def _placed(served: Served, items: Sequence[NewItem]) -> Served:
         if not any(np.isfinite(each[row]).all() for each in features.values()):
             raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
     ids = [served.items.read(item.item) for item in items]
+    if None in ids:
+        raise DataError(f"{items[ids.index(None)].item!r} is of another type than the items' ids")
     return served.extended(features, ids, [item.title or str(item.item) for item in items])

@@ -79,7 +79,7 @@ async function show() {
   if (mine !== asked) return; // another click came meanwhile
   at("time").textContent = `${found.milliseconds.toFixed(1)} ms`;
   at("status").textContent = picks.length
-    ? `After ${picks.length} of your choices.` : "What most people took: nothing is known of you yet.";
+    ? `After ${picks.length} of your choices.` : "Nothing is known of you yet.";
   at("list").replaceChildren(...items.map(({ item }, n) => line(item, "Choose", () => choose(item), why[n])));
   at("picks").replaceChildren(...picks.map((item) => line(item, "Remove", () => leave(item))));
   at("none").hidden = picks.length > 0;
@@ -111,6 +111,7 @@ async function choose(item) {
 }
 
 async function leave(item) {
+  if (!picks.includes(item)) return; // clicked twice
   picks.splice(picks.indexOf(item), 1);
   await show();
   at("picks-title").focus(); // the button that had the focus is gone
