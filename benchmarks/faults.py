@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import os
 import random
@@ -39,11 +40,13 @@ import numpy as np
 from benchmarks.harness import RESULTS, ROOT, write_result
 from distilrec.export import BundleIds, write_bundle
 from distilrec.models import HistoryEncoderConfig, Model, build
+from distilrec.ranking import rank
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["main"]
 
 PORT, N_ITEMS, CLIENTS = 8766, 500, 8
+SOUGHT = "SELECT item FROM clicks WHERE key = ? ORDER BY number"
 PLACES = ("/recommend", "/recommend/batch", "/events", "/items", "/users/a", "/sessions/a", "/openapi.json", "/x")
 
 
@@ -111,6 +114,7 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     degraded: int = 0
     answers: set[tuple[int, ...]] = field(default_factory=set)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -127,11 +131,10 @@ class Load:
                 thread.join()
 
     def _client(self, number: int) -> None:
-        rng = random.Random(number)
         name = f"client {number}"
         kept = self.kept.setdefault(name, [])
         while not self._over.is_set():
-            item = rng.randrange(10**9)  # the catalogue needn't know it
+            item = N_ITEMS + next(self.numbers)  # each once; the catalogue needn't know it
             status, _ = ask("POST", "/events", {"session": name, "item": item})
             self.statuses[status] += 1
             if status == 200:
@@ -156,7 +159,9 @@ def bundle_of(folder: Path, seed: int) -> Model:
 
 def kills(own: Path, times: int) -> dict[str, float]:
     """Kill it under load, again and again, while bundles come and go."""
-    bundle, lost, total, answers = own / "bundle", 0, 0, set()
+    bundle, lost, total = own / "bundle", 0, 0
+    asked = Queries(np.array([-1], np.int32), Ragged.from_rows([[1, 2, 3]]))
+    whole = {tuple(rank(bundle_of(bundle, seed), asked, 5)[0][0].tolist()) for seed in (0, 1)}
     server = Server(bundle, f"sqlite:{own / 'state.db'}")
     load, rng = Load(), random.Random(0)
     for turn in range(times):
@@ -167,20 +172,25 @@ def kills(own: Path, times: int) -> dict[str, float]:
             bundle_of(bundle, seed=(turn + 1) % 2)
             time.sleep(rng.uniform(0.0, 0.6))
             server.end(signal.SIGKILL)
-        answers |= load.answers
         print(f"kill {turn + 1}: {sum(map(len, load.kept.values()))} clicks acknowledged", flush=True)
     for name, items in load.kept.items():
         recent = items[-1_000 + times :]  # of each session the last 1,000 are kept; some weren't acknowledged
-        lost += len(set(recent) - clicks_of(own / "state.db", name))
+        kept = [item for item in clicks_of(own / "state.db", name) if item in set(recent)]
+        lost += len(set(recent) - set(kept)) + (kept != recent and set(kept) == set(recent))  # in their order, too
         total += len(recent)
-    return {"acknowledged": total, "lost": lost, "different_answers": len(answers)}
+    return {
+        "acknowledged": total,
+        "lost": lost,
+        "half_loaded": len(load.answers - whole),
+        "server_errors": sum(count for status, count in load.statuses.items() if status >= 500 and status != 503),
+    }
 
 
-def clicks_of(database: Path, session: str) -> set[int]:
-    """What the state has of a session."""
+def clicks_of(database: Path, session: str) -> list[int]:
+    """What the state has of a session, in order."""
     with sqlite3.connect(database) as opened:
-        rows = opened.execute("SELECT item FROM clicks WHERE key = ?", (f"session:{session}",)).fetchall()
-    return {int(item) for (item,) in rows}
+        rows = opened.execute(SOUGHT, (f"session:{session}",)).fetchall()
+    return [int(item) for (item,) in rows]
 
 
 def full_disk(own: Path) -> dict[str, float]:
@@ -198,7 +208,7 @@ def full_disk(own: Path) -> dict[str, float]:
             kept.setdefault(name, set()).add(item)
     answered, _ = ask("POST", "/recommend", {"session": "session 0", "k": 5})
     server.end()
-    lost = sum(len(items - clicks_of(own / "state.db", name)) for name, items in kept.items())
+    lost = sum(len(items - set(clicks_of(own / "state.db", name))) for name, items in kept.items())
     print(dict(statuses), flush=True)
     return {
         "acknowledged": statuses[200],
@@ -347,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     grown = found["soak"]["last_mib"] / found["soak"]["first_mib"] - 1
     figures = {
         "acknowledged_events_lost": found["kills"]["lost"] + found["disk"]["lost"],
+        "half_loaded_answers": found["kills"]["half_loaded"],
         "server_errors": sum(each.get("server_errors", 0) for each in found.values()),
         "memory_growth_percent": 100 * grown,
     }
