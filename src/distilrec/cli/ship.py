@@ -64,7 +64,7 @@ def export_command(
 def serve(
     bundle: BundlePath,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is everyone's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at.")] = 8000,
     state: Annotated[
         str | None, typer.Option(help="sqlite:PATH or redis://HOST:PORT/0; default: a file beside the bundle.")
     ] = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -403,14 +404,15 @@ class _Maker:
         if HYBRID not in self.results:
             return None
         said = self.results[HYBRID][0]
-        return {"members": said["members"], "by_user": said["weights"]["user"], "by_item": said["weights"]["item"]}
+        by_user, by_item = (_in_order(said["weights"][known]) for known in ("user", "item"))
+        return {"members": said["members"], "by_user": by_user, "by_item": by_item}
 
     def teacher_blend(self) -> dict[str, Any] | None:
         """What each member of a teacher weighs whose weights hang on what is known."""
         found = self.context.store.result(self.plan.teacher.stage).get("by_history")
         if found is None:
             return None
-        return {"members": list(self.plan.teacher_names), "by_user": found, "by_item": {}}
+        return {"members": list(self.plan.teacher_names), "by_user": _in_order(found), "by_item": {}}
 
     def drift(self) -> dict[str, Any] | None:
         """What is new since the run that this one goes on from, and what that did to its models."""
@@ -419,6 +421,11 @@ class _Maker:
         pairs = zip(self.tests[DISTILLED], self.tests[EARLIER], strict=True)
         shared = np.stack([agreement.overlap(today.lists, before.lists, K) for today, before in pairs])
         return drift_of(self.plan, self.context, {f"overlap@{K}": self.estimate(shared)})
+
+
+def _in_order(steps: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps such as "0", "1–2" and "10 and more", which lie in a file by their letters, from few to many."""
+    return dict(sorted(steps.items(), key=lambda pair: int(re.split(r"\D", pair[0], maxsplit=1)[0])))
 
 
 def _place(point: dict[str, Any], metric: str) -> tuple[float, int]:
