@@ -60,7 +60,7 @@ def bundle_of(folder: Path, bodies: Path, clicks: Path) -> None:
     asked = [{"history": [ids.items[item] for item in each[-50:]], "k": 10} for each in histories]
     bodies.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     taken = [targets[n : n + 1].flat()[1].tolist()[0] for n in range(REQUESTS)]
-    told = [{"session": f"s{n % 100}", "item": ids.items[item], "k": 10} for n, item in enumerate(taken)]
+    told = [{"session": f"s{n}", "item": ids.items[item], "k": 10} for n, item in enumerate(taken)]
     clicks.write_text("\n".join(map(json.dumps, told)), encoding="utf-8")
 
 
