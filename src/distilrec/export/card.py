@@ -50,7 +50,7 @@ def _use(new_items: bool) -> str:
         "import distilrec",
         "",
         'student = distilrec.from_pretrained("path/of/this/folder")',
-        "student.recommend(histories=[[ITEM, ITEM]], k=10)  # or users=[USER]",
+        "student.recommend(users=[USER], k=10)  # or histories=[[ITEM, ITEM]], where it reads them",
     ]
     if new_items:
         lines.append("student = student.add_items(frame)  # recommended at once, by what they are")
@@ -60,7 +60,8 @@ def _use(new_items: bool) -> str:
 
 
 def _table(report: Report) -> str:
-    names = [name for name in report.arm("teacher").metrics if "after" not in name and "items" not in name][:4]
+    others = [name for name in report.arm("teacher").metrics if " " not in name and name != report.metric]
+    names = [report.metric, *others[:3]]
     rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for arm in (report.arm(role) for role in MAIN):
         cells = [_estimate(arm, name) for name in names]
