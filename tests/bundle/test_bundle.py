@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
+import huggingface_hub
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 from safetensors.numpy import save_file
@@ -190,7 +192,6 @@ def test_weights_of_other_shapes(bundle: Bundle, tensors: dict[str, Any], said: 
 
 def test_a_graph_cannot_read_other_files(bundle: Bundle, tmp_path: Path) -> None:
     """Prevents a graph whose weights lie in a file of somebody else's choice from being run."""
-    onnx = pytest.importorskip("onnx")
     graph = onnx.load(bundle.served.folder / "query.onnx")
     tensor = next(each for each in graph.graph.initializer if each.raw_data)
     size = len(tensor.raw_data)
@@ -231,7 +232,6 @@ def fetched(name: str, local_dir: Path) -> str:
 
 
 def test_to_a_hub_and_back(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -241,5 +241,5 @@ def test_to_a_hub_and_back(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.M
     assert Bundle.from_pretrained("me/films").recommend(**asked).equals(bundle.recommend(**asked))
     with pytest.raises(FetchError, match=r"me/films could not be pushed \(401 Client Error\); log in with"):
         bundle.push_to_hub("me/films", token="wrong")
-    with pytest.raises(FetchError, match=r"me/other is no folder here, and could not be fetched"):
+    with pytest.raises(FetchError, match=r"me/other is no file or folder here, and could not be fetched"):
         Bundle.from_pretrained("me/other")

@@ -14,6 +14,7 @@ import pytest
 
 from distilrec.errors import StateError
 from distilrec.serving.service import open_state
+from distilrec.serving.sqlite import SQLiteState
 from distilrec.serving.state import KEPT, State
 
 T = TypeVar("T")
@@ -151,3 +152,22 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("this is no database, and long enough to be looked at", encoding="utf-8")
     with pytest.raises(StateError, match=r"state\.db: file is not a database"):
         open_state(f"sqlite:{tmp_path / 'state.db'}")
+
+
+def test_a_full_disk_refuses_and_keeps_again_once_there_is_room(tmp_path: Path) -> None:
+    """SQLite's own limit of pages stands for the disk's end: the error is the same."""
+    state = SQLiteState(tmp_path / "state.db")
+
+    async def through() -> list[list[Any]]:
+        state._database.execute("PRAGMA max_page_count = 10")
+        with pytest.raises(StateError, match="full"):
+            for n in range(10_000):
+                await state.add([("user:1", f"{n:0>400}")])
+        with pytest.raises(StateError, match="full"):
+            await state.add([("user:1", "x" * 400)])
+        state._database.execute("PRAGMA max_page_count = 10000")
+        await state.add([("user:2", "again")])
+        return await state.taken(["user:2"])
+
+    assert asyncio.run(through()) == [["again"]]
+    asyncio.run(state.close())

@@ -16,6 +16,7 @@ from distilrec.data import Ids, Modality, contents_of
 from distilrec.data.columns import listing
 from distilrec.data.files import Table, open_frame
 from distilrec.encoders import Encoder, cache_home, load_encoder
+from distilrec.encoders.places import fetch
 from distilrec.errors import ArtefactError, DataError, FetchError, require
 from distilrec.runtime import Served
 from distilrec.runtime.manifest import CONTENT
@@ -248,7 +249,8 @@ class Bundle:
         Raises ArtefactError on a damaged one, and on a folder that is none, FetchError where it can't be fetched.
         """
         if isinstance(folder, str) and not Path(folder).exists() and OWNER_NAME.fullmatch(folder):
-            folder = _from_hub(folder)
+            # Its own files, in a folder: the hub's cache would have links in their place.
+            folder = fetch(folder, local_dir=cache_home() / "bundles" / folder.replace("/", "--"))
         served = Served.load(Path(folder))
         try:
             content = {
@@ -270,22 +272,6 @@ class ItemContent:
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """(n, D) float32; DataError where a value can't be read."""
         return self.encoder.encode([self.encoder.prepare(value) for value in values])
-
-
-def _from_hub(name: str) -> Path:
-    """A folder of the bundle's own files: the hub's cache would have links in their place."""
-    require("huggingface_hub", "content", f"fetching {name}")
-    from huggingface_hub import snapshot_download
-
-    place = cache_home() / "bundles" / name.replace("/", "--")
-    try:
-        return Path(snapshot_download(name, local_dir=place))
-    except Exception as error:  # those of the hub and of the network share no other base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FetchError(
-            f"{name} is no folder here, and could not be fetched ({reason}); download it once on a machine with a "
-            "network, and give its folder"
-        ) from error
 
 
 def _check_lists(users: Any, histories: Any, candidates: Any, texts: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from distilrec.errors import FetchError, MissingExtraError, ModelError, require
 
-__all__ = ["find_model"]
+__all__ = ["fetch", "find_model"]
 
 PACKAGE = "package:"
 NOT_READ = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite"]  # the same weights in forms that we don't read
@@ -29,7 +30,7 @@ def find_model(name: str) -> Path:
         return Path(name)
     if name.count("/") > 1 or name.startswith((".", "~", "/")):
         raise ModelError(f"{name} doesn't exist; name a folder or file, package:NAME/path, or a model on the hub")
-    return _from_hub(name)
+    return fetch(name, ignore_patterns=NOT_READ)
 
 
 def _in_package(name: str) -> Path:
@@ -47,12 +48,13 @@ def _in_package(name: str) -> Path:
     raise ModelError(f"{name}: the package {package!r} holds no {inner!r}; correct the path within it")
 
 
-def _from_hub(name: str) -> Path:
+def fetch(name: str, **options: Any) -> Path:
+    """The folder of what OWNER/NAME holds on the Hugging Face hub, fetched once; options: of `snapshot_download`."""
     require("huggingface_hub", "content", f"fetching {name}")
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, ignore_patterns=NOT_READ))
+        return Path(snapshot_download(name, **options))
     except Exception as error:  # those of the hub and of the network share no other base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FetchError(

@@ -48,8 +48,9 @@ def write_web(model: DotProductModel, served: Served, k: int, folder: Path) -> W
     (folder / "catalogue.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     for page in PAGE:
         shutil.copyfile(Path(__file__).parent / "web" / page, folder / page)
+    runtime = _runtime()
     for part in RUNTIME:
-        shutil.copyfile(_runtime() / part, folder / part)
+        shutil.copyfile(runtime / part, folder / part)
     (folder / "LICENCES.txt").write_text(LICENCES.format(version=VERSION), encoding="utf-8")
     return whole
 

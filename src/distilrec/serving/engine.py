@@ -56,8 +56,8 @@ class Engine:
         history = [place for place in map(served.items.place, told) if place >= 0]
         if query.history is None and user >= 0:
             known = self._taken(user)
-            # A click that a bundle was trained on since is in both.
-            history = known + [item for item in history if item not in set(known)]
+            trained_on = set(known)  # a click that a bundle was trained on since is in both
+            history = known + [item for item in history if item not in trained_on]
         if query.user is None and query.session is None and query.history is None and last is None:
             raise DataError("give a user, a session, a history or a text")
         if not served.student.reads_histories and user < 0:
@@ -65,11 +65,8 @@ class Engine:
                 f"a {served.manifest.student.model} knows the users of its training log, and {query.user!r} is none of "
                 "them; serve a student that reads histories"
             )
-        seen = (
-            [*history, *map(self._item, query.deny or ())]
-            if query.filter_seen
-            else list(map(self._item, query.deny or ()))
-        )
+        denied = [self._item(item) for item in query.deny or ()]
+        seen = [*history, *denied] if query.filter_seen else denied
         return Ask(user, history, query.k, seen, self._allowed(query), last)
 
     def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:

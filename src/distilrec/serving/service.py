@@ -8,12 +8,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from distilrec.errors import ArtefactError, DataError, StateError
+from distilrec.evaluation.agreement import overlap
 from distilrec.runtime import Served
 from distilrec.runtime.manifest import MANIFEST
 from distilrec.serving.engine import Ask, Engine
@@ -48,14 +48,13 @@ def passes(served: Served, least: float) -> float:
         return 1.0
     found, _ = served.student.rank(held_out.queries, 10)
     expected = held_out.expected.padded(10, fill=-1)
-    shared = (found[:, :, None] == np.where(expected < 0, -2, expected)[:, None, :]).any(2).sum(1)
-    overlap = float((shared / np.maximum(held_out.expected.lengths, 1)).mean())
-    if overlap < least:
+    shared = float(overlap(found, expected, 10).mean())
+    if shared < least:
         raise ArtefactError(
-            f"{served.folder} answers otherwise than the student that was measured: it shares {overlap:.3f} of the ten "
+            f"{served.folder} answers otherwise than the student that was measured: it shares {shared:.3f} of the ten "
             f"best items, at least {least} are asked for; export it again"
         )
-    return overlap
+    return shared
 
 
 @dataclass
@@ -71,15 +70,15 @@ class Service:
     """New items of the state that the bundle has, or can't have."""
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: list[tuple[Engine, Ask, asyncio.Future[list[Item]]]] = field(default_factory=list)
-    _seen: Any = None
+    _seen: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
         """Load the bundle, through its gate, and open the state. Raises ArtefactError or StateError."""
         stamp = _stamp(settings.bundle)
         served = Served.load(settings.bundle)
-        overlap = passes(served, settings.overlap)
-        _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), overlap)
+        shared = passes(served, settings.overlap)
+        _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), shared)
         gc.freeze()  # what a bundle holds stays: looking through it for garbage took 20 ms now and then
         return cls(settings, open_state(settings.state_place(), durable=settings.durable), Engine(served), _seen=stamp)
 
