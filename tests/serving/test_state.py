@@ -158,10 +158,14 @@ def test_a_full_disk_refuses_and_keeps_again_once_there_is_room(tmp_path: Path) 
     """SQLite's own limit of pages stands for the disk's end: the error is the same."""
     state = SQLiteState(tmp_path / "state.db")
 
+    async def filled() -> None:
+        for n in range(1_000):
+            await state.add([("user:1", f"{n:0>400}")])
+
     async def through() -> list[list[Any]]:
         state._database.execute("PRAGMA max_page_count = 10")
         with pytest.raises(StateError, match="full"):
-            await state.add([("user:1", f"{n:0>400}") for n in range(1_000)])
+            await filled()
         with pytest.raises(StateError, match="full"):
             await state.add([("user:1", "x" * 400)])
         state._database.execute("PRAGMA max_page_count = 10000")
