@@ -1,10 +1,11 @@
 """Requests a second of one worker: `python -m benchmarks.serving`.
 
-The server has one core, wrk another, with 16 connections; each request is the history of a user of MovieLens 1M. The
-student has the shape of recipes/movielens-1m.yaml and random weights, since time doesn't depend on them. In turn, five
-times each: a raw ASGI application on uvicorn that returns such an answer ready-made; ours; a FastAPI route that does
-the same work; and ours with a click that is written to SQLite before each answer. Needs wrk, and two cores with nothing
-beside.
+The server has one core, wrk another, with 16 connections; each request is the history of a user of MovieLens 1M, its
+last 50 items. The student has the shape of recipes/movielens-1m.yaml, a small Transformer, and random weights, since
+time doesn't depend on them; the light one is the history encoder of width 44 of docs/experiments.md, 2026-11-25. In
+turn, five times each: a raw ASGI application on uvicorn that returns such an answer ready-made; ours; ours with the
+light student; a FastAPI route that does the work of ours; and ours with a click that is written to SQLite before each
+answer. Needs wrk, and two cores with nothing beside.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from benchmarks.harness import RESULTS, ROOT, write_result
 from benchmarks.peers import environment
 from distilrec.data import load
 from distilrec.export import ids_of, write_bundle
-from distilrec.models import build
+from distilrec.models import HistoryEncoderConfig, build
 from distilrec.recipe import read_recipe
 
 __all__ = ["main"]
 
 CONNECTIONS, REQUESTS, PORT = 16, 1_000, 8765
+LIGHT = HistoryEncoderConfig(embedding_size=44, history_length=200)
 SCRIPT = """
 local bodies, at = {}, 0
 for line in io.lines("BODIES") do bodies[#bodies + 1] = line end
@@ -47,14 +49,14 @@ end
 """
 
 
-def bundle_of(folder: Path, bodies: Path, clicks: Path) -> None:
-    """Write a bundle, and what is asked of it: histories of users, and clicks of sessions."""
+def write_bundles(folder: Path, light: Path, bodies: Path, clicks: Path) -> None:
+    """Write two bundles, and what is asked of them: histories of users, and clicks of sessions."""
     recipe = read_recipe(ROOT / "recipes" / "movielens-1m.yaml")
     prepared = load(recipe.data)
-    log = prepared.split.log
-    model = build(recipe.student.model, log.n_users, log.n_items, seed=0).eval()
-    ids = ids_of(prepared)
-    write_bundle(model, ids, prepared.split.queries("test"), folder)
+    log, ids = prepared.split.log, ids_of(prepared)
+    for config, place in ((recipe.student.model, folder), (LIGHT, light)):
+        model = build(config, log.n_users, log.n_items, seed=0).eval()
+        write_bundle(model, ids, prepared.split.queries("test"), place)
     queries, targets = prepared.split.queries("test")
     histories = [queries.histories[n : n + 1].flat()[1].tolist() for n in range(REQUESTS)]
     asked = [{"history": [ids.items[item] for item in each[-50:]], "k": 10} for each in histories]
@@ -124,9 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("wrk and taskset are needed: apt install wrk util-linux")
     cores = sorted(os.sched_getaffinity(0))[:2]
     with tempfile.TemporaryDirectory() as own:
-        bundle, bodies, clicks, answer = (Path(own) / name for name in ("bundle", "bodies", "clicks", "answer"))
-        bundle_of(bundle, bodies, clicks)
-        ours = [sys.executable, "-m", "distilrec", "serve", str(bundle), "--port", str(PORT), "--quiet"]
+        bundle, light, bodies, clicks, answer = (Path(own, name) for name in ("a/bundle", "b/bundle", "q", "c", "r"))
+        write_bundles(bundle, light, bodies, clicks)
+        ours, small = (
+            [sys.executable, "-m", "distilrec", "serve", str(each), "--port", str(PORT), "--quiet"]
+            for each in (bundle, light)
+        )
         with running(ours, cores[0], "/health"):
             asked = urllib.request.Request(
                 f"http://127.0.0.1:{PORT}/recommend", bodies.read_text(encoding="utf-8").split("\n")[0].encode()
@@ -137,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         courses: dict[str, tuple[list[str], str, Path]] = {
             "raw ASGI": (raw, "/recommend", bodies),
             "distilrec serve": (ours, "/recommend", bodies),
+            "distilrec serve, light": (small, "/recommend", bodies),
             "FastAPI": (peer, "/recommend", bodies),
             "distilrec serve, a click each": (ours, "/events", clicks),
         }
@@ -158,6 +164,7 @@ def _figures(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 
     return {
         "fraction_of_raw_asgi": ratio("distilrec serve", "raw ASGI"),
+        "fraction_of_raw_asgi_light": ratio("distilrec serve, light", "raw ASGI"),
         "speedup_vs_fastapi": ratio("distilrec serve", "FastAPI"),
         "p99_ms": statistics.median(each["p99_ms"] for each in found["distilrec serve"]),
         "fraction_of_raw_asgi_with_events": ratio("distilrec serve, a click each", "raw ASGI"),

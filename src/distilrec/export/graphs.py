@@ -28,9 +28,7 @@ class _Query(nn.Module):
         self.model = model
 
     def forward(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        states = self.model.states(vectors)
-        ends = (lengths - 1).view(-1, 1, 1).expand(-1, 1, states.shape[2])
-        return states.gather(1, ends).squeeze(1)
+        return self.model.end_states(vectors, lengths - 1)
 
 
 class _Tower(nn.Module):

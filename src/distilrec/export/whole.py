@@ -81,9 +81,8 @@ class Whole(nn.Module):
         vectors = self.codes[items].float()
         if self.scale is not None:
             vectors = vectors * self.scale[items].unsqueeze(2)
-        states = self.model.states(vectors)
-        ends = (read - 1).clamp(min=0).unsqueeze(2).expand(-1, 1, states.shape[2])
-        return states.gather(1, ends).squeeze(1) * (lengths > 0)  # nothing is known of an empty history
+        states = self.model.end_states(vectors, (read - 1).clamp(min=0).squeeze(1))
+        return states * (lengths > 0)  # nothing is known of an empty history
 
 
 def _users(model: DotProductModel) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from distilrec.models.sasrec import distance_mask
+from distilrec.models.sasrec import distance_bias, distance_mask, pick
 from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.tower import Catalogue
 
@@ -50,6 +50,16 @@ class HistoryEncoder(SequenceModel):
         length = vectors.shape[1]
         logits = self.keys(vectors).transpose(1, 2).unsqueeze(2) + distance_mask(self.distance_bias, length)
         pooled = logits.softmax(-1) @ vectors.unsqueeze(1)  # (b, H, L, L) @ (b, 1, L, D) -> (b, H, L, D)
-        merged = self.merge(pooled.transpose(1, 2).flatten(2))
-        normed: Tensor = self.norm(merged + vectors)
+        return self._merged(pooled.transpose(1, 2).flatten(2), vectors)
+
+    def end_states(self, vectors: Tensor, ends: Tensor) -> Tensor:
+        """(b, D)."""
+        vectors = self.dropout(vectors * self.width**0.5)
+        distance = ends.unsqueeze(1) - torch.arange(vectors.shape[1], device=vectors.device)  # (b, L)
+        logits = self.keys(vectors).transpose(1, 2) + distance_bias(self.distance_bias, distance).transpose(0, 1)
+        pooled = logits.softmax(-1) @ vectors  # (b, H, L) @ (b, L, D)
+        return self._merged(pooled.flatten(1), pick(vectors, ends))
+
+    def _merged(self, pooled: Tensor, own: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.merge(pooled) + own)
         return normed

@@ -57,6 +57,16 @@ class SASRec(SequenceModel):
         normed: Tensor = self.norm(x)
         return normed
 
+    def end_states(self, vectors: Tensor, ends: Tensor) -> Tensor:
+        """(b, D)."""
+        x = self.dropout(vectors * self.width**0.5)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        last = self.blocks[-1]
+        assert isinstance(last, _Block)
+        normed: Tensor = self.norm(last.at(x, ends))
+        return normed
+
 
 class _Block(nn.Module):
     """Attention, then a feed-forward layer, each beside a residual connection."""
@@ -82,9 +92,32 @@ class _Block(nn.Module):
         attended = scaled_dot_product_attention(
             q, k, v, attn_mask=distance_mask(self.distance_bias, length), dropout_p=0.0
         )
-        merged = self.merge(attended.transpose(1, 2).reshape(b, length, width))
-        x = x + nn.functional.dropout(merged, self.dropout, self.training)
+        return self._fed_forward(x, attended.transpose(1, 2).reshape(b, length, width))
+
+    def at(self, x: Tensor, ends: Tensor) -> Tensor:
+        """(b, L, D) -> (b, D), at places (b,): keys and values of all items, one query, one vector fed forward."""
+        b, length, width = x.shape
+        to_query, to_rest = self.queries_keys_values.weight[:width], self.queries_keys_values.weight[width:]
+        normed, own = self.norm_attention(x), pick(x, ends)
+        q = nn.functional.linear(self.norm_attention(own), to_query).view(b, self.heads, 1, -1)
+        k, v = nn.functional.linear(normed, to_rest).view(b, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mask = distance_bias(self.distance_bias, ends.unsqueeze(1) - torch.arange(length, device=x.device))
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask.transpose(0, 1).unsqueeze(2))  # (b, H, 1, D/H)
+        return self._fed_forward(own, attended.reshape(b, width))
+
+    def _fed_forward(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + nn.functional.dropout(self.merge(attended), self.dropout, self.training)
         return x + nn.functional.dropout(self.inner(self.norm_inner(x)), self.dropout, self.training)
+
+
+def pick(x: Tensor, places: Tensor) -> Tensor:
+    """(b, L, D), (b,) -> (b, D): what stands at a place of each row."""
+    return x.gather(1, places.view(-1, 1, 1).expand(-1, 1, x.shape[2])).flatten(1)
+
+
+def distance_bias(bias: Tensor, distance: Tensor) -> Tensor:
+    """(H, ...): bias (H, L) at distances (...) int64, -inf where they are below 0, in the future."""
+    return bias[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
 
 
 def distance_mask(bias: Tensor, length: int) -> Tensor:
@@ -95,5 +128,4 @@ def distance_mask(bias: Tensor, length: int) -> Tensor:
              [0.2500, 0.5000]]])
     """
     steps = torch.arange(length, device=bias.device)
-    distance = steps.unsqueeze(1) - steps  # (L, L)
-    return bias[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
+    return distance_bias(bias, steps.unsqueeze(1) - steps)

@@ -66,6 +66,10 @@ class SequenceModel(DotProductModel):
     def states(self, vectors: Tensor) -> Tensor:
         """(b, L, D) states of histories, given the vectors (b, L, D) of their items, oldest first; padding after."""
 
+    @abstractmethod
+    def end_states(self, vectors: Tensor, ends: Tensor) -> Tensor:
+        """(b, D): those states alone that stand at `ends`, (b,) int64, for much less than all of them cost."""
+
     def batches(
         self,
         train: Interactions,

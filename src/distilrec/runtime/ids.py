@@ -56,6 +56,17 @@ class Ids:
         except ValueError:
             return None
 
+    def known(self, external: Sequence[str | int]) -> list[int]:
+        """The places of those ids that are known, in their order.
+
+        >>> Ids([7, 8]).known([8, 9, "7"])
+        [1, 0]
+        """
+        try:
+            return [self._place_of[each] for each in external]
+        except KeyError:
+            return [place for place in map(self.place, external) if place >= 0]
+
     def places(self, external: Iterable[Any]) -> NDArray[np.int32]:
         """(n,) int32: the place of each id, -1 where it is unknown."""
         return np.fromiter(map(self.place, external), np.int32)

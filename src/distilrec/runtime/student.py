@@ -162,8 +162,7 @@ class Student:
             if filter_seen:
                 _mask(scores, queries[part], allowed)
             chosen, values[part, :most] = top_k(scores, most)
-            items[part, :most] = chosen if allowed is None else allowed[chosen]
-        items[np.isneginf(values)] = -1
+            items[part, :most] = chosen if allowed is None else np.where(chosen < 0, -1, allowed[chosen])
         return items, values
 
     def placed(self, features: Mapping[str, NDArray[np.floating[Any]]], n: int) -> Vectors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,15 @@ VALUES = 2**22  # of scores at once: 16 MB
 class Ask:
     """A query in places.
 
-    seen: what must not come back. allowed: (N,) bool, or None for all. last: (D,) what was searched for, read as an
-    item just taken, or None.
+    filter_seen: the history must not come back, as `denied` mustn't. allowed: (N,) bool, or None for all. last: (D,)
+    what was searched for, read as an item just taken, or None.
     """
 
     user: int
     history: Sequence[int]
     k: int
-    seen: Sequence[int]
+    filter_seen: bool
+    denied: Sequence[int]
     allowed: NDArray[np.bool_] | None = None
     last: NDArray[np.float32] | None = None
 
@@ -53,7 +55,7 @@ class Engine:
         served = self.served
         user = -1 if query.user is None else served.users.place(query.user)
         told = clicked if query.history is None else query.history
-        history = [place for place in map(served.items.place, told) if place >= 0]
+        history = served.items.known(told)
         if query.history is None and user >= 0:
             known = self._taken(user)
             trained_on = set(known)  # a click that a bundle was trained on since is in both
@@ -66,8 +68,7 @@ class Engine:
                 "them; serve a student that reads histories"
             )
         denied = [self._item(item) for item in query.deny or ()]
-        seen = [*history, *denied] if query.filter_seen else denied
-        return Ask(user, history, query.k, seen, self._allowed(query), last)
+        return Ask(user, history, query.k, query.filter_seen, denied, self._allowed(query), last)
 
     def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         """The best items of each."""
@@ -76,36 +77,35 @@ class Engine:
 
     def _answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         student, ids, titles = self.served.student, self.served.items.values, self.served.titles
-        hidden = np.empty((len(asks), student.vectors.shape[1]), np.float32)
-        searches = [row for row, ask in enumerate(asks) if ask.last is not None]
-        for rows in ([row for row, ask in enumerate(asks) if ask.last is None], searches):
-            if rows:
-                hidden[rows] = self._hidden([asks[row] for row in rows])
-        scores = student.scores(hidden)
+        lengths = np.array([len(ask.history) for ask in asks], np.int64)
+        places = np.fromiter(chain.from_iterable(ask.history for ask in asks), np.int32, int(lengths.sum()))
+        users = np.array([ask.user for ask in asks], np.int32)
+        scores = student.scores(self._hidden(asks, Queries(users, Ragged.from_lengths(lengths, places))))
+        hides = np.repeat([ask.filter_seen for ask in asks], lengths)
+        scores[np.repeat(np.arange(len(asks)), lengths)[hides], places[hides]] = -np.inf
         for row, ask in enumerate(asks):
             if ask.allowed is not None:
                 scores[row, ~ask.allowed] = -np.inf
-            if ask.seen:
-                scores[row, ask.seen] = -np.inf
+            if ask.denied:
+                scores[row, ask.denied] = -np.inf
         most = min(max(ask.k for ask in asks), student.n_items)
         items, best = top_k(scores, most)
+        left = np.minimum((items >= 0).sum(axis=1), [ask.k for ask in asks])
         return [
-            [
-                Item(ids[item], titles[item], score)
-                for item, score in zip(row[: ask.k], values_[: ask.k], strict=True)
-                if score > -np.inf
-            ]
-            for row, values_, ask in zip(items.tolist(), best.tolist(), asks, strict=True)
+            list(map(Item, map(ids.__getitem__, row[:n]), map(titles.__getitem__, row[:n]), values))
+            for row, values, n in zip(items.tolist(), best.tolist(), left.tolist(), strict=True)
         ]
 
-    def _hidden(self, asks: Sequence[Ask]) -> NDArray[np.float32]:
-        """(B, D) of queries that all end in a search, or none."""
-        lengths = np.array([len(ask.history) for ask in asks], np.int64)
-        values = np.array([item for ask in asks for item in ask.history], np.int32)
-        users = np.array([ask.user for ask in asks], np.int32)
-        last = [ask.last for ask in asks if ask.last is not None]
-        queries = Queries(users, Ragged.from_lengths(lengths, values))
-        return self.served.student.hidden(queries, np.stack(last) if last else None)
+    def _hidden(self, asks: Sequence[Ask], queries: Queries) -> NDArray[np.float32]:
+        """(B, D)."""
+        student, last = self.served.student, [ask.last for ask in asks if ask.last is not None]
+        if not last:
+            return student.hidden(queries)
+        searches = np.array([ask.last is not None for ask in asks])
+        hidden = np.empty((len(asks), student.vectors.shape[1]), np.float32)
+        hidden[searches] = student.hidden(queries[searches], np.stack(last))
+        hidden[~searches] = student.hidden(queries[~searches])
+        return hidden
 
     def _taken(self, user: int) -> list[int]:
         histories = self.served.histories

@@ -1,4 +1,4 @@
-"""What stands before every request: keys, limits, time, and a line in the log."""
+"""HTTP: which route a request takes, and what it must pass before: keys, limits, time; and a line in the log."""
 
 from __future__ import annotations
 
@@ -8,86 +8,148 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from distilrec.errors import DataError, StateError
 from distilrec.serving.metrics import Metrics
 from distilrec.serving.settings import Settings
 
-__all__ = ["Guard", "TooLargeError", "TooSlowError"]
+__all__ = ["Guard", "Handler", "Reply", "Routes", "reply"]
 
-_logger = logging.getLogger("distilrec.access")
+_logger, _faults = logging.getLogger("distilrec.access"), logging.getLogger("distilrec.serving")
 KEPT = ("recommend", "events", "items", "users", "sessions", "metrics")  # that need a key, where there are keys
 UNCOUNTED = ("/health", "/ready")  # asked by whoever watches the server, however busy it is
-PATHS = ("/recommend", "/recommend/batch", "/events", "/items", "/metrics", "/openapi.json", "/docs", *UNCOUNTED)
 CALLERS = 10_000  # whose rate is remembered
+JSON = b"application/json"
 
 
-class TooLargeError(Exception):
-    """A body of more bytes than a request may have."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. retry: whether it may go better in a second."""
+
+    body: bytes
+    status: int = 200
+    kind: bytes = JSON
+    retry: bool = False
 
 
-class TooSlowError(Exception):
-    """A request that didn't come in time."""
+Handler: TypeAlias = Callable[[bytes, str], Awaitable[Reply]]
+"""Takes the body, and of a path of two parts the second one."""
+Routes: TypeAlias = Mapping[str, Mapping[str, Handler]]
+"""Handlers by path and method; `/users/...` stands for all paths that begin so."""
+GONE = Reply(b"", 499)  # to nobody
+
+
+def reply(content: Any, status: int = 200, *, retry: bool = False) -> Reply:
+    """As JSON."""
+    return Reply(msgspec.json.encode(content), status, retry=retry)
+
+
+class _RefusedError(Exception):
+    """What is asked isn't done; says why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Guard:
-    """API keys, the size of bodies, the rate of each caller, how many wait, and how long a request may take to come.
+    """An ASGI application: API keys, the size of bodies, the rate of each caller, how many wait, and how long a request
+    may take to come.
 
-    The log has path, status and milliseconds, and nothing that was asked.
+    rest: what paths without a route go to, and what isn't HTTP. The log has path, status and milliseconds, and nothing
+    that was asked. Every request passes here, so nothing is done that the one at hand doesn't need.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
-        self._too_large = f"a request has at most {settings.body_limit:,} bytes"
+    def __init__(self, routes: Routes, rest: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._routes, self._rest, self._settings, self._metrics = routes, rest, settings, metrics
         self._keys = [key.encode() for key in settings.keys]
         self._under_way = 0
+        metrics.waiting.set_function(lambda: self._under_way)
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or say why not."""
+        """Answer a request, or say why not."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._rest(scope, receive, send)
             return
-        begin, told = time.perf_counter(), {"status": 500}
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                told["status"] = message["status"]
-            await send(message)
-
+        begin, status, path = time.perf_counter(), 500, scope["path"]
+        name, second = (path, "") if path in self._routes else _parted(path)
+        methods = self._routes.get(name)
         self._under_way += 1
-        self._metrics.waiting.set(self._under_way)
         try:
-            refusal = self._refusal(scope)
-            if refusal is None:
-                await self._app(scope, self._limited(receive), sending)
-            else:
-                await _refuse(sending, *refusal)
+            if methods is None:
+                status = await self._elsewhere(scope, receive, send)
+                name = "other"
+                return
+            answer = await self._answer(scope, receive, methods, second)
+            status = answer.status
+            if answer is not GONE:
+                await _send(send, answer)
         finally:
             self._under_way -= 1
-            seconds = time.perf_counter() - begin
-            self._tell(scope, told["status"], seconds)
+            self._tell(scope, name, status, time.perf_counter() - begin)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    async def _answer(self, scope: Scope, receive: Receive, methods: Mapping[str, Handler], second: str) -> Reply:
+        try:
+            self._check(scope)
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            handler = methods.get(method)
+            if handler is None:
+                raise _RefusedError(405, f"not {method}, but {' or '.join(methods)}")
+            body = await self._read(receive)
+            return GONE if body is None else await handler(body, second)
+        except _RefusedError as error:
+            return reply({"error": str(error)}, error.status, retry=error.status in (429, 503))
+        except (DataError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            return reply({"error": str(error)}, 400)
+        except StateError as error:
+            return reply(
+                {"error": f"nothing was kept, the state can't be reached: {error}; try again"}, 503, retry=True
+            )
+        except Exception:
+            _faults.exception("a request failed")
+            return reply({"error": "the server failed, its log says how"}, 500)
+
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> int:
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._check(scope)
+        except _RefusedError as error:
+            await _send(sending, reply({"error": str(error)}, error.status, retry=True))
+        else:
+            await self._rest(scope, receive, sending)
+        return status
+
+    def _check(self, scope: Scope) -> None:
         if scope["path"] in UNCOUNTED:
-            return None
-        part = scope["path"].lstrip("/").partition("/")[0]
-        headers = dict(scope["headers"])
-        key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        if self._keys and part in KEPT and not any(hmac.compare_digest(key, known) for known in self._keys):
-            return 401, "an API key is needed, in the header X-API-Key or as a bearer token"
+            return
+        key = b""
+        if self._keys:
+            headers = dict(scope["headers"])
+            key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+            known = any(hmac.compare_digest(key, each) for each in self._keys)
+            if not known and scope["path"].lstrip("/").partition("/")[0] in KEPT:
+                raise _RefusedError(401, "an API key is needed, in the header X-API-Key or as a bearer token")
+            key = key if known else b""  # else each request could be someone new
         if self._under_way > self._settings.waiting:
-            return 503, "too many requests are waiting; come back in a second"
-        address = str((scope.get("client") or ("", 0))[0])
-        caller = key.decode("latin-1") if key in self._keys else address  # else each request could be someone new
-        if self._settings.rate is not None and not self._has_turn(caller, self._settings.rate):
-            return 429, f"more than {self._settings.rate:g} requests a second; come back in a second"
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._settings.body_limit:
-            return 413, self._too_large
-        return None
+            raise _RefusedError(503, "too many requests are waiting; come back in a second")
+        if self._settings.rate is not None:
+            address = str((scope.get("client") or ("", 0))[0])
+            if not self._has_turn(key.decode("latin-1") or address, self._settings.rate):
+                raise _RefusedError(429, f"more than {self._settings.rate:g} requests a second; come back in a second")
 
     def _has_turn(self, caller: str, rate: float) -> bool:
         """A bucket of as many requests as a second has, at least one, that fills again."""
@@ -99,40 +161,41 @@ class Guard:
             self._rates.popitem(last=False)
         return left >= 1
 
-    def _limited(self, receive: Receive) -> Receive:
-        read, until, whole = 0, time.monotonic() + self._settings.timeout, False
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body; None where its sender went away."""
+        limit, seconds = self._settings.body_limit, self._settings.timeout
+        body, more = b"", True
+        try:
+            async with asyncio.timeout(seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    part = message.get("body", b"")
+                    body, more = body + part if body else part, message.get("more_body", False)
+                    if len(body) > limit:
+                        raise _RefusedError(413, f"a request has at most {limit:,} bytes")
+        except TimeoutError:
+            raise _RefusedError(408, f"the request didn't come within {seconds:g} seconds") from None
+        return body
 
-        async def receiving() -> Message:
-            nonlocal read, whole
-            if whole:  # what is waited for now is the end of the connection
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(0.001, until - time.monotonic()))
-            except TimeoutError:
-                raise TooSlowError(f"the request didn't come within {self._settings.timeout:g} seconds") from None
-            read += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if read > self._settings.body_limit:
-                raise TooLargeError(self._too_large)
-            return message
-
-        return receiving
-
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        part = scope["path"].lstrip("/").partition("/")[0]
-        path = scope["path"] if scope["path"] in PATHS else f"/{part}/..." if part in ("users", "sessions") else "other"
-        self._metrics.tell(path, status, seconds)
-        self._metrics.waiting.set(self._under_way)
+    def _tell(self, scope: Scope, name: str, status: int, seconds: float) -> None:
+        self._metrics.tell(name, status, seconds)
         if _logger.isEnabledFor(logging.INFO):
             _logger.info(
-                json.dumps({"path": path, "method": scope["method"], "status": status, "ms": round(1e3 * seconds, 2)})
+                json.dumps({"path": name, "method": scope["method"], "status": status, "ms": round(1e3 * seconds, 2)})
             )
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    body = json.dumps({"error": why}).encode()
-    headers: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in (429, 503):
+def _parted(path: str) -> tuple[str, str]:
+    """`/users/a/b` as `/users/...` and `a/b`."""
+    first, _, second = path[1:].partition("/")
+    return f"/{first}/..." if second else path, second
+
+
+async def _send(send: Send, answer: Reply) -> None:
+    headers = [(b"content-type", answer.kind), (b"content-length", str(len(answer.body)).encode())]
+    if answer.retry:
         headers.append((b"retry-after", b"1"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

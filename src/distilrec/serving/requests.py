@@ -40,7 +40,7 @@ class Queries(Struct, forbid_unknown_fields=True):
     queries: Annotated[list[Query], Meta(min_length=1, max_length=1_000)]
 
 
-class Item(Struct):
+class Item(Struct, gc=False):
     """An item of an answer."""
 
     item: Id

@@ -21,11 +21,12 @@ from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stor
 from distilrec.serving.settings import Settings
 from distilrec.serving.sqlite import SQLiteState
 from distilrec.serving.state import Id, State
+from distilrec.serving.together import Together
 
 __all__ = ["Service", "open_state", "passes"]
 
 _logger = logging.getLogger("distilrec.serving")
-MOST_AT_ONCE = 64  # queries answered together; others wait for the next turn
+MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
 
 
@@ -69,7 +70,7 @@ class Service:
     _tried: set[Id] = field(default_factory=set)
     """New items of the state that the bundle has, or can't have."""
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _waiting: list[tuple[Engine, Ask, asyncio.Future[list[Item]]]] = field(default_factory=list)
+    _answer: Together[tuple[Engine, Ask], list[Item]] = field(default_factory=lambda: Together(_answers, MOST_AT_ONCE))
     _seen: tuple[int, int] | None = None
 
     @classmethod
@@ -99,7 +100,8 @@ class Service:
         for query in queries:
             clicked = [item for _ in _keys_of(query) for item in next(taken)]
             asks.append(engine.ask(query, clicked, None if query.text is None else next(read)))
-        return [Answer(items, degraded) for items in await self._answers(engine, asks)]
+        answers = [self._answer((engine, ask)) for ask in asks]
+        return [Answer(await items, degraded) for items in answers]
 
     async def click(self, event: Event) -> Stored:
         """Keep a click, and answer after it where that is asked for. Raises StateError where it can't be kept."""
@@ -190,29 +192,12 @@ class Service:
         if served is not self.engine.served:
             self.engine = Engine(served)
 
-    async def _answers(self, engine: Engine, asks: Sequence[Ask]) -> list[list[Item]]:
-        """Together with those of other requests that came in the same turn of the loop: one pass for all."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[list[Item]]] = [loop.create_future() for _ in asks]
-        if not self._waiting:
-            loop.call_soon(self._answer_waiting)
-        self._waiting += [(engine, ask, future) for ask, future in zip(asks, futures, strict=True)]
-        return [await future for future in futures]
 
-    def _answer_waiting(self) -> None:
-        batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._answer_waiting)
-        for engine in dict.fromkeys(engine for engine, _, _ in batch):
-            asked = [(ask, future) for each, ask, future in batch if each is engine and not future.done()]
-            try:
-                found = engine.answer([ask for ask, _ in asked])
-            except Exception as error:  # for those who wait to raise
-                for _, future in asked:
-                    future.set_exception(error)
-                continue
-            for (_, future), items in zip(asked, found, strict=True):
-                future.set_result(items)
+def _answers(asked: Sequence[tuple[Engine, Ask]]) -> list[list[Item]]:
+    """In one pass, or while a bundle is taken up, in one of each that is asked."""
+    engines = dict.fromkeys(engine for engine, _ in asked)
+    found = {each: iter(each.answer([ask for engine, ask in asked if engine is each])) for each in engines}
+    return [next(found[engine]) for engine, _ in asked]
 
 
 def _keys(user: Id | None, session: str | None) -> list[str]:

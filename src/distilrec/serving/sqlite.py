@@ -10,10 +10,13 @@ from pathlib import Path
 
 from distilrec.errors import StateError
 from distilrec.serving.state import KEPT, Click, Id
+from distilrec.serving.together import Together
 
 __all__ = ["SQLiteState"]
 
 TRIM = 64  # clicks after which those of a key are counted
+AT_ONCE = 1_000  # requests whose clicks are kept in one transaction
+AT_HAND = 10_000  # users and sessions
 TABLES = """
 CREATE TABLE IF NOT EXISTS clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS clicks_by_key ON clicks (key, number);
@@ -26,11 +29,15 @@ class SQLiteState:
     """A write-ahead log: several processes of one machine read while one writes.
 
     A click that was acknowledged survives the death of the process. What survives the death of the machine is what its
-    disk had: set durable to wait for that at each click.
+    disk had: set durable to wait for that. Clicks that come in one turn of the event loop are kept in one transaction.
+    What was read stays at hand until another process writes.
     """
 
     def __init__(self, path: Path, *, durable: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._keep: Together[Sequence[Click], None] = Together(self._add, AT_ONCE)
+        self._read: dict[str, list[Id]] = {}
+        self._version = -1
         try:
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -40,10 +47,15 @@ class SQLiteState:
             raise StateError(f"{path}: {error}") from error
 
     async def add(self, clicks: Sequence[Click]) -> None:
+        """All of them, or none."""
+        await self._keep(clicks)
+
+    def _add(self, together: Sequence[Sequence[Click]]) -> list[None]:
         """In one transaction."""
-        rows = [(key, json.dumps(item)) for key, item in clicks]
+        clicks = [click for each in together for click in each]
         try:
             with self._transaction():
+                rows = [(key, json.dumps(item)) for key, item in clicks]
                 self._database.executemany("INSERT INTO clicks (key, item) VALUES (?, ?)", rows)
                 [last] = self._database.execute("SELECT last_insert_rowid()").fetchone()
                 # Counting a key's clicks takes longer than keeping one.
@@ -55,19 +67,31 @@ class SQLiteState:
                     )
         except sqlite3.Error as error:
             raise StateError(str(error)) from error
+        for key, item in clicks:
+            if key in self._read:
+                self._read[key] = [*self._read[key], item][-KEPT:]
+        return [None for _ in together]
 
     async def taken(self, keys: Sequence[str]) -> list[list[Id]]:
-        """By the index."""
-        sought = "SELECT item FROM clicks WHERE key = ? ORDER BY number DESC LIMIT ?"
+        """By the index, where it isn't at hand."""
         try:
-            found = [[item for (item,) in self._database.execute(sought, (key, KEPT))] for key in keys]
+            [version] = self._database.execute("PRAGMA data_version").fetchone()
+            if version != self._version or len(self._read) > AT_HAND:  # another process wrote
+                self._read, self._version = {}, version
+            return [self._read[key] if key in self._read else self._taken(key) for key in keys]
         except sqlite3.Error as error:
             raise StateError(str(error)) from error
-        return [json.loads(f"[{','.join(reversed(items))}]") for items in found]
+
+    def _taken(self, key: str) -> list[Id]:
+        sought = "SELECT item FROM clicks WHERE key = ? ORDER BY number DESC LIMIT ?"
+        items = [item for (item,) in self._database.execute(sought, (key, KEPT))]
+        self._read[key] = json.loads(f"[{','.join(reversed(items))}]")
+        return self._read[key]
 
     async def forget(self, key: str) -> None:
         """Overwritten in the file, too, at the next checkpoint."""
         try:
+            self._read.pop(key, None)
             self._database.execute("PRAGMA secure_delete=ON")
             self._database.execute("DELETE FROM clicks WHERE key = ?", (key,))
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -267,6 +267,15 @@ class SequenceContract(DotProductContract):
             for states in model.states(model.embed(torch.stack([items, other, padded]))):
                 close(states[:now], known)
 
+    def test_states_at_the_ends_are_those_among_all(self, model: Model) -> None:
+        """Prevents what is shipped from answering otherwise than what was trained."""
+        assert isinstance(model, SequenceModel)
+        items = torch.arange(3 * model.history_length).view(3, -1) * 7 % model.n_items
+        ends = torch.tensor([model.history_length - 1, 0, model.history_length // 2])
+        with torch.inference_mode():
+            vectors = model.embed(items)
+            close(model.end_states(vectors, ends), model.states(vectors)[torch.arange(3), ends])
+
     def test_prefixes_in_one_pass_equal_each_alone(self, model: Model) -> None:
         """Prevents the states of a recording from differing from those of serving."""
         assert isinstance(model, SequenceModel)
