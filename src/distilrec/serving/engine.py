@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,17 @@ from distilrec.errors import DataError
 from distilrec.runtime import Served
 from distilrec.runtime.top import top_k
 from distilrec.scoring import Queries, Ragged
+from distilrec.serving.nearest import Nearest
 from distilrec.serving.requests import Item, Query
 from distilrec.serving.state import Id
 
 __all__ = ["Ask", "Engine"]
 
 VALUES = 2**22  # of scores at once: 16 MB
+CANDIDATES, NEAR_AT_ONCE = 1_500, 64
+Vectors: TypeAlias = NDArray[np.float32]
+Places: TypeAlias = NDArray[np.integer[Any]]
+_Best: TypeAlias = Callable[[Sequence["Ask"], Vectors, Places, Places], tuple[Places, Vectors]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,20 @@ class Ask:
     allowed: NDArray[np.bool_] | None = None
     last: NDArray[np.float32] | None = None
 
+    @property
+    def can_be_near(self) -> bool:
+        """Whether it can be answered from a few candidates."""
+        return self.allowed is None and self.k + len(self.history) + len(self.denied) <= CANDIDATES
+
 
 class Engine:
-    """What a bundle answers. It doesn't change: a new item, or a new bundle, is a new engine."""
+    """What a bundle answers. It doesn't change: a new item, or a new bundle, is a new engine.
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
+    nearest: finds candidates among so many items that to score all of them takes long; None scores all of them.
+    """
+
+    def __init__(self, served: Served, nearest: Nearest | None = None) -> None:
+        self.served, self.nearest = served, nearest
 
     def ask(self, query: Query, clicked: Sequence[Id], last: NDArray[np.float32] | None = None) -> Ask:
         """The query in places. clicked: what its user or session took since the bundle was made. last: its text, as
@@ -72,29 +86,56 @@ class Engine:
 
     def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         """The best items of each."""
-        rows = max(1, VALUES // len(self.served.items))
-        return [items for begin in range(0, len(asks), rows) for items in self._answer(asks[begin : begin + rows])]
+        near = [row for row, ask in enumerate(asks) if self.nearest is not None and ask.can_be_near]
+        exact = sorted({*range(len(asks))} - {*near})
+        found: list[list[Item]] = [[] for _ in asks]
+        for rows, best, at_once in (
+            (near, self._near, NEAR_AT_ONCE),
+            (exact, self._exact, max(1, VALUES // len(self.served.items))),
+        ):
+            for begin in range(0, len(rows), at_once):
+                part = rows[begin : begin + at_once]
+                for row, items in zip(part, self._answer([asks[row] for row in part], best), strict=True):
+                    found[row] = items
+        return found
 
-    def _answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
-        student, ids, titles = self.served.student, self.served.items.values, self.served.titles
+    def _answer(self, asks: Sequence[Ask], best: _Best) -> list[list[Item]]:
+        ids, titles = self.served.items.values, self.served.titles
         lengths = np.array([len(ask.history) for ask in asks], np.int64)
-        places = np.fromiter(chain.from_iterable(ask.history for ask in asks), np.int32, int(lengths.sum()))
+        taken = np.fromiter(chain.from_iterable(ask.history for ask in asks), np.int32, int(lengths.sum()))
         users = np.array([ask.user for ask in asks], np.int32)
-        scores = student.scores(self._hidden(asks, Queries(users, Ragged.from_lengths(lengths, places))))
+        hidden = self._hidden(asks, Queries(users, Ragged.from_lengths(lengths, taken)))
         hides = np.repeat([ask.filter_seen for ask in asks], lengths)
-        scores[np.repeat(np.arange(len(asks)), lengths)[hides], places[hides]] = -np.inf
-        for row, ask in enumerate(asks):
-            if ask.allowed is not None:
-                scores[row, ~ask.allowed] = -np.inf
-            if ask.denied:
-                scores[row, ask.denied] = -np.inf
-        most = min(max(ask.k for ask in asks), student.n_items)
-        items, best = top_k(scores, most)
+        rows, places = np.repeat(np.arange(len(asks)), lengths)[hides], taken[hides]
+        if any(ask.denied for ask in asks):
+            rows = np.concatenate([rows, np.repeat(np.arange(len(asks)), [len(ask.denied) for ask in asks])])
+            places = np.concatenate([places, np.array([item for ask in asks for item in ask.denied], np.int32)])
+        items, scores = best(asks, hidden, rows, places)
         left = np.minimum((items >= 0).sum(axis=1), [ask.k for ask in asks])
         return [
             list(map(Item, map(ids.__getitem__, row[:n]), map(titles.__getitem__, row[:n]), values))
-            for row, values, n in zip(items.tolist(), best.tolist(), left.tolist(), strict=True)
+            for row, values, n in zip(items.tolist(), scores.tolist(), left.tolist(), strict=True)
         ]
+
+    def _exact(self, asks: Sequence[Ask], hidden: Vectors, rows: Places, hides: Places) -> tuple[Places, Vectors]:
+        """The best of all items, but for `hides` of queries `rows`."""
+        student = self.served.student
+        scores = student.scores(hidden)
+        scores[rows, hides] = -np.inf
+        for row, ask in enumerate(asks):
+            if ask.allowed is not None:
+                scores[row, ~ask.allowed] = -np.inf
+        return top_k(scores, min(max(ask.k for ask in asks), student.n_items))
+
+    def _near(self, asks: Sequence[Ask], hidden: Vectors, rows: Places, hides: Places) -> tuple[Places, Vectors]:
+        """The best of those that lie near: as many candidates as are asked for and may be hidden."""
+        assert self.nearest is not None
+        n_items, wanted = self.served.student.n_items, max(ask.k for ask in asks)
+        most = max(ask.k + len(ask.history) + len(ask.denied) for ask in asks)
+        found, scores = self.nearest.search(self.served.student, hidden, most)
+        scores[np.isin(found + n_items * np.arange(len(asks))[:, None], hides + n_items * rows)] = -np.inf
+        order, best = top_k(scores, min(wanted, scores.shape[1]))
+        return np.where(order < 0, -1, np.take_along_axis(found, order, axis=1)), best
 
     def _hidden(self, asks: Sequence[Ask], queries: Queries) -> NDArray[np.float32]:
         """(B, D)."""

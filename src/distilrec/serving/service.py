@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from distilrec.errors import ArtefactError, DataError, StateError
+from distilrec.errors import ArtefactError, DataError, MissingExtraError, StateError
 from distilrec.evaluation.agreement import overlap
 from distilrec.runtime import Served
 from distilrec.runtime.manifest import MANIFEST
 from distilrec.serving.engine import Ask, Engine
+from distilrec.serving.nearest import LARGE, Nearest
 from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stored
 from distilrec.serving.settings import Settings
 from distilrec.serving.sqlite import SQLiteState
@@ -28,6 +29,7 @@ __all__ = ["Service", "open_state", "passes"]
 _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
+QUERIES = 200  # by which approximate search is measured
 
 
 def open_state(place: str, *, durable: bool = False) -> State:
@@ -80,8 +82,9 @@ class Service:
         served = Served.load(settings.bundle)
         shared = passes(served, settings.overlap)
         _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), shared)
+        engine = _engine(served, settings)
         gc.freeze()  # what a bundle holds stays: looking through it for garbage took 20 ms now and then
-        return cls(settings, open_state(settings.state_place(), durable=settings.durable), Engine(served), _seen=stamp)
+        return cls(settings, open_state(settings.state_place(), durable=settings.durable), engine, _seen=stamp)
 
     async def recommend(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer; where the state can't be reached, without what was clicked, and `degraded`."""
@@ -138,7 +141,7 @@ class Service:
                     )
             wider = _placed(self.engine.served, items)  # before anything is kept
             await self.state.add_items([(item.item, msgspec.json.encode(item)) for item in items])
-            self.engine = Engine(wider)
+            self.engine = Engine(wider, self.engine.nearest)
             self._tried |= {item.item for item in items}
             return len(wider.items)
 
@@ -152,10 +155,10 @@ class Service:
             if stamp is not None and stamp != self._seen:
                 self._seen = stamp
                 try:
-                    served = await asyncio.to_thread(self._load)
-                    self.engine, self.refused, self._tried, taken = Engine(served), None, set(), True
+                    engine = await asyncio.to_thread(self._load)
+                    self.engine, self.refused, self._tried, taken = engine, None, set(), True
                     gc.freeze()
-                    _logger.info("took up a new bundle: %s items", len(served.items))
+                    _logger.info("took up a new bundle: %s items", len(engine.served.items))
                 except Exception as error:  # whatever is wrong with it, the one that is served stays
                     self.refused = str(error)
                     _logger.error("stays with the bundle that it has: %s", error)
@@ -166,10 +169,10 @@ class Service:
         """Let go of the state."""
         await self.state.close()
 
-    def _load(self) -> Served:
+    def _load(self) -> Engine:
         served = Served.load(self.settings.bundle)
         passes(served, self.settings.overlap)
-        return served
+        return _engine(served, self.settings)
 
     async def _take_items(self) -> None:
         """Have those new items, too, that this or another server was told of before, and that fit this bundle."""
@@ -190,7 +193,25 @@ class Service:
             except (DataError, msgspec.DecodeError) as error:
                 _logger.warning("a new item doesn't fit this bundle and is left out: %s", error)
         if served is not self.engine.served:
-            self.engine = Engine(served)
+            self.engine = Engine(served, self.engine.nearest)
+
+
+def _engine(served: Served, settings: Settings) -> Engine:
+    """Searches all items, or where there are many, those that lie near, if that finds enough of the best ones."""
+    queries = served.held_out().queries[:QUERIES]
+    if len(served.items) < LARGE or settings.recall == 1 or len(queries) == 0:
+        return Engine(served)
+    try:
+        nearest = Nearest(served.student, served.student.hidden(queries), settings.recall)
+    except MissingExtraError as error:
+        _logger.warning("scoring all items for each query: %s", error)
+        return Engine(served)
+    if nearest.recall < settings.recall:
+        _logger.warning(
+            "scoring all items: near ones have %.3f of the ten best, not %s", nearest.recall, settings.recall
+        )
+        return Engine(served)
+    return Engine(served, nearest)
 
 
 def _answers(asked: Sequence[tuple[Engine, Ask]]) -> list[list[Item]]:
