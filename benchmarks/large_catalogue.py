@@ -4,14 +4,13 @@ Synthetic logs in which users take items of a few topics, both with a popularity
 factorisation of width 64 is trained on each, so that vectors and biases are those that training leaves. Its bundle
 answers single queries, once scoring all items and once as the server does with many: by cells, whose number was chosen
 on 200 other queries. One thread. Recall is the share of exact search's ten best items. Needs faiss-cpu. A size whose
-result lies under results/large_catalogue/ isn't measured again.
+result lies under results/large_catalogue/ isn't measured again; bundles are kept in ~/.cache/distilrec-large.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ __all__ = ["SIZES", "main", "measure", "topics"]
 
 SIZES = (20_000, 50_000, 200_000, 1_000_000)
 QUERIES, TUNED_ON, K = 500, 200, 10
+CACHE = Path.home() / ".cache" / "distilrec-large"
 LIKED = (0.5, 0.25, 0.15, 0.1)  # shares of a user's four topics
 STRAY = 0.15  # of what a user takes is of any topic
 

@@ -63,7 +63,7 @@ class Nearest:
         student: the one that it was made for, or that one with items added, all of which are candidates.
         """
         behind = [0.0] if student.bias is None else [1.0, 0.0]
-        asked = np.concatenate([hidden, np.tile(np.float32(behind), (len(hidden), 1))], axis=1)
+        asked = np.concatenate([hidden, np.tile(np.array(behind, np.float32), (len(hidden), 1))], axis=1)
         _, found = self._index.search(asked, 2 * k)  # by bytes the order isn't the last word
         added = np.broadcast_to(np.arange(self.n_items, student.n_items), (len(hidden), student.n_items - self.n_items))
         places: NDArray[np.int64] = np.concatenate([found, added], axis=1)
