@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from distilrec.bundle import Bundle
 from distilrec.data import cycles
 from distilrec.errors import ArtefactError, DataError, RecipeError
+from distilrec.models import load_model
 from distilrec.pipeline import (
     Limits,
     bench_methods,
@@ -21,13 +23,17 @@ from distilrec.pipeline import (
     explain,
     find_smallest,
     forecast_labels,
+    replay,
     report_again,
     run,
     run_part,
     tune,
 )
 from distilrec.pipeline.plan import Plan
+from distilrec.pipeline.prepare import plan_of
+from distilrec.pipeline.replay import bundles
 from distilrec.pipeline.smallest import _Candidate
+from distilrec.ranking import evaluate
 from distilrec.recipe import Auto, Recipe, read_recipe, write_recipe
 from distilrec.recipe.parts import Evaluation
 from distilrec.report import Report, leaderboard, reservations
@@ -120,6 +126,22 @@ def test_the_report_has_all_arms_and_is_written(finished: tuple[Path, Report, li
     assert {point.role for point in report.pareto} == {"teacher", "student_alone", "distilled_student"}
     assert len(report.examples) == 5
     assert all(curve.epochs for curve in report.curves)
+
+
+def test_a_replay_finds_what_was_measured(finished: tuple[Path, Report, list[str]]) -> None:
+    """Prevents a server whose answers, click by click, aren't those that the report speaks of."""
+    out, _, _ = finished
+    seen: list[str] = []
+    courses = replay(out, connections=3, on_click=lambda name, *_: seen.append(name))
+    assert [course.name for course in courses] == ["teacher encoder", "student alone", "distilled student"]
+    assert seen.count("student alone") == len(courses[0].replayed.click_ms) > 0
+    context, _ = plan_of(read_recipe(out / "recipe.yaml"), out)
+    queries, targets = context.prepared.split.queries("test")
+    for course, folder in zip(courses, bundles(out).values(), strict=True):
+        expected = evaluate(load_model(folder), queries, targets, metrics=("ndcg@10",))["ndcg@10"]
+        assert course.told()["ndcg@10"] == pytest.approx(float(np.mean(expected)), abs=1e-6)
+    told = json.loads((out / "replay" / "replay.json").read_text(encoding="utf-8"))
+    assert told["distilled student"]["ndcg@10"] == courses[-1].told()["ndcg@10"]
 
 
 def test_every_arm_says_what_it_costs(finished: tuple[Path, Report, list[str]]) -> None:

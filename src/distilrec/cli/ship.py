@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from distilrec.cli.app import Json, app
-from distilrec.cli.output import show
+from distilrec.cli.output import show, show_table
 from distilrec.errors import RecipeError, require
 
 if TYPE_CHECKING:
@@ -121,6 +123,58 @@ def serve(
         timeout_graceful_shutdown=30,
         limit_concurrency=None,
     )
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="A finished run: what `distilrec run` wrote.")],
+    clicks: Annotated[int | None, typer.Option(min=1, help="Play only so many clicks; default: all held out.")] = None,
+    connections: Annotated[int, typer.Option(min=1, help="Users at once.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Play a run's held-out clicks as live traffic, against servers of its teacher and of its students.
+
+    Servers start with what training knew of each user. For each click, in the order of their times, the user's ten best
+    items are asked for first, and compared with it where it is of the test part; then the click is told, which changes
+    the next answer. So for the best of the teacher's members that can be served, the student alone, and the distilled
+    student. Latency is the client's, which shares the machine. The table is also written to RUN/replay/replay.json.
+
+    Example: distilrec replay runs/quickstart
+    """
+    require("torch", "train", "distilrec replay")
+    for package in ("starlette", "uvicorn", "msgspec", "prometheus_client", "onnxruntime"):
+        require(package, "serve", "distilrec replay")
+    from distilrec.pipeline import replay as play
+
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def on_click(name: str, number: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=of)
+            progress.update(tasks[name], completed=number)
+
+        courses = play(run, clicks=clicks, connections=connections, on_click=on_click)
+    if as_json:
+        show({course.name: course.told() for course in courses}, as_json=True)
+        return
+    rows = []
+    for course in courses:
+        told = course.told()
+        versus = told["distilled_minus_this"]
+        rows.append(
+            [
+                course.name,
+                f"{told['ndcg@10']:.4f}",
+                f"{told['recall@10']:.4f}",
+                *(f"{told[kind][p]:.1f}" for kind, p in (("recommend_ms", "p50"), ("recommend_ms", "p99"))),
+                f"{told['click_ms']['p50']:.1f}",
+                f"{told['requests_per_second']:,.0f}",
+                "" if versus is None else f"{versus['ndcg@10']:+.4f} (p {versus['p']:.2g})",
+            ]
+        )
+    columns = ["served", "NDCG@10", "recall@10", "p50 ms", "p99 ms", "click p50 ms", "requests/s", "distilled gains"]
+    show_table(f"{len(courses[0].replayed.ranks)} test clicks", columns, rows)
 
 
 def _settings(**given: Any) -> Settings:

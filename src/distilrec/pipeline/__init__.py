@@ -4,12 +4,14 @@ from distilrec.pipeline.across import across_again, explain_across, run_across, 
 from distilrec.pipeline.bench import bench_methods
 from distilrec.pipeline.choice import choose
 from distilrec.pipeline.plan import Plan
+from distilrec.pipeline.replay import Course, replay
 from distilrec.pipeline.run import explain, forecast_labels, report_again, run, run_part
 from distilrec.pipeline.runner import Progress
 from distilrec.pipeline.smallest import Limits, find_smallest
 from distilrec.pipeline.tuning import tune
 
 __all__ = [
+    "Course",
     "Limits",
     "Plan",
     "Progress",
@@ -20,6 +22,7 @@ __all__ = [
     "explain_across",
     "find_smallest",
     "forecast_labels",
+    "replay",
     "report_again",
     "run",
     "run_across",
