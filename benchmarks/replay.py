@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "server_throughput_vs_teacher": _ratio(servers[STUDENT], servers[teacher]),
         "quality_vs_teacher": told[STUDENT]["ndcg@10"] / told[teacher]["ndcg@10"],
     }
-    detail: dict[str, Any] = {"replayed": told, "model_queries_per_second": models, "server_requests_per_second": servers}
+    detail: dict[str, Any] = {
+        "replayed": told,
+        "model_queries_per_second": models,
+        "server_requests_per_second": servers,
+    }
     print(write_result("replay", "python -m benchmarks.replay", figures, detail, folder=given.out))
     print(json.dumps({**figures, **detail}, indent=1))
 
