@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,13 @@ from distilrec.serving.state import Id
 __all__ = ["Ask", "Engine"]
 
 VALUES = 2**22  # of scores at once: 16 MB
-CANDIDATES, NEAR_AT_ONCE = 1_500, 64
+NEAR_K, NEAR_HIDDEN = (
+    20,
+    1_000,
+)  # the longest lists, and the most items left out of them, that few candidates suffice for
+NEAR_AT_ONCE = 64
+_logger = logging.getLogger("distilrec.serving")
+QUERIES = 200  # by which approximate search is measured
 Vectors: TypeAlias = NDArray[np.float32]
 Places: TypeAlias = NDArray[np.integer[Any]]
 _Best: TypeAlias = Callable[[Sequence["Ask"], Vectors, Places, Places], tuple[Places, Vectors]]
@@ -47,7 +54,7 @@ class Ask:
     @property
     def can_be_near(self) -> bool:
         """Whether it can be answered from a few candidates."""
-        return self.allowed is None and self.k + len(self.history) + len(self.denied) <= CANDIDATES
+        return self.allowed is None and self.k <= NEAR_K and len(self.history) + len(self.denied) <= NEAR_HIDDEN
 
 
 class Engine:
@@ -58,6 +65,33 @@ class Engine:
 
     def __init__(self, served: Served, nearest: Nearest | None = None) -> None:
         self.served, self.nearest = served, nearest
+
+    @classmethod
+    def near(cls, served: Served, recall: float) -> Engine:
+        """One that looks through as many cells as it takes to find that share of the best items; where all of them
+        don't suffice, or there are no held-out queries to measure it by, one that scores all items."""
+        exact, queries = cls(served), served.held_out().queries[:QUERIES]
+        if len(queries) == 0:
+            return exact
+        rows = (queries.histories[n : n + 1].flat()[1].tolist() for n in range(len(queries)))
+        asks = [Ask(user, row, NEAR_K, True, ()) for user, row in zip(queries.users.tolist(), rows, strict=True)]
+        best = [{item.item for item in items} for items in exact.answer(asks)]
+        nearest = Nearest(served.student)
+        engine, cells = cls(served, nearest), 1
+        while cells <= nearest.cells:
+            nearest.look_through(cells)
+            found = [
+                [item.item in expected for item in items]
+                for items, expected in zip(engine.answer(asks), best, strict=True)
+            ]
+            share = sum(map(sum, found)) / max(1, sum(map(len, best)))
+            if share >= recall:
+                told = (cells, nearest.cells, share, NEAR_K)
+                _logger.info("%s of %s cells hold %.3f of the %s best items", *told)
+                return engine
+            cells *= 2
+        _logger.warning("scoring all items: fewer don't hold %s of the best ones", recall)
+        return exact
 
     def ask(self, query: Query, clicked: Sequence[Id], last: NDArray[np.float32] | None = None) -> Ask:
         """The query in places. clicked: what its user or session took since the bundle was made. last: its text, as

@@ -26,16 +26,18 @@ KEPT = ("recommend", "events", "items", "users", "sessions", "metrics")  # that 
 UNCOUNTED = ("/health", "/ready")  # asked by whoever watches the server, however busy it is
 CALLERS = 10_000  # whose rate is remembered
 JSON = b"application/json"
+Header: TypeAlias = tuple[bytes, bytes]
+SOON: Header = (b"retry-after", b"1")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. retry: whether it may go better in a second."""
+    """An answer. headers: beside its type and length."""
 
     body: bytes
     status: int = 200
     kind: bytes = JSON
-    retry: bool = False
+    headers: tuple[Header, ...] = ()
 
 
 Handler: TypeAlias = Callable[[bytes, str], Awaitable[Reply]]
@@ -45,17 +47,17 @@ Routes: TypeAlias = Mapping[str, Mapping[str, Handler]]
 GONE = Reply(b"", 499)  # to nobody
 
 
-def reply(content: Any, status: int = 200, *, retry: bool = False) -> Reply:
+def reply(content: Any, status: int = 200, *headers: Header) -> Reply:
     """As JSON."""
-    return Reply(msgspec.json.encode(content), status, retry=retry)
+    return Reply(msgspec.json.encode(content), status, headers=headers)
 
 
 class _RefusedError(Exception):
     """What is asked isn't done; says why."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, *headers: Header) -> None:
         super().__init__(why)
-        self.status = status
+        self.reply = reply({"error": why}, status, *headers)
 
 
 class Guard:
@@ -101,17 +103,16 @@ class Guard:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             handler = methods.get(method)
             if handler is None:
-                raise _RefusedError(405, f"not {method}, but {' or '.join(methods)}")
+                allowed = ", ".join(methods)
+                raise _RefusedError(405, f"not {method}, but {allowed}", (b"allow", allowed.encode()))
             body = await self._read(receive)
             return GONE if body is None else await handler(body, second)
         except _RefusedError as error:
-            return reply({"error": str(error)}, error.status, retry=error.status in (429, 503))
+            return error.reply
         except (DataError, msgspec.DecodeError, UnicodeDecodeError) as error:
             return reply({"error": str(error)}, 400)
         except StateError as error:
-            return reply(
-                {"error": f"nothing was kept, the state can't be reached: {error}; try again"}, 503, retry=True
-            )
+            return reply({"error": f"nothing was kept, the state can't be reached: {error}; try again"}, 503, SOON)
         except Exception:
             _faults.exception("a request failed")
             return reply({"error": "the server failed, its log says how"}, 500)
@@ -128,7 +129,7 @@ class Guard:
         try:
             self._check(scope)
         except _RefusedError as error:
-            await _send(sending, reply({"error": str(error)}, error.status, retry=True))
+            await _send(sending, error.reply)
         else:
             await self._rest(scope, receive, sending)
         return status
@@ -145,11 +146,13 @@ class Guard:
                 raise _RefusedError(401, "an API key is needed, in the header X-API-Key or as a bearer token")
             key = key if known else b""  # else each request could be someone new
         if self._under_way > self._settings.waiting:
-            raise _RefusedError(503, "too many requests are waiting; come back in a second")
+            raise _RefusedError(503, "too many requests are waiting; come back in a second", SOON)
         if self._settings.rate is not None:
             address = str((scope.get("client") or ("", 0))[0])
             if not self._has_turn(key.decode("latin-1") or address, self._settings.rate):
-                raise _RefusedError(429, f"more than {self._settings.rate:g} requests a second; come back in a second")
+                raise _RefusedError(
+                    429, f"more than {self._settings.rate:g} requests a second; come back in a second", SOON
+                )
 
     def _has_turn(self, caller: str, rate: float) -> bool:
         """A bucket of as many requests as a second has, at least one, that fills again."""
@@ -194,8 +197,6 @@ def _parted(path: str) -> tuple[str, str]:
 
 
 async def _send(send: Send, answer: Reply) -> None:
-    headers = [(b"content-type", answer.kind), (b"content-length", str(len(answer.body)).encode())]
-    if answer.retry:
-        headers.append((b"retry-after", b"1"))
+    headers = [(b"content-type", answer.kind), (b"content-length", str(len(answer.body)).encode()), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -21,9 +21,9 @@ POSTS = {
 }
 DELETES = {"/users/{user}": "Delete what a user clicked", "/sessions/{session}": "Delete what a session clicked"}
 GETS = {
-    "/health": "Whether the process is up",
-    "/ready": "Whether requests are answered in full; 503 where state can't be reached",
-    "/metrics": "For Prometheus",
+    "/health": ("Whether the process is up", "application/json"),
+    "/ready": ("Whether requests are answered in full; 503 where state can't be reached", "application/json"),
+    "/metrics": ("For Prometheus", "text/plain"),
 }
 
 
@@ -38,8 +38,9 @@ def openapi() -> dict[str, Any]:
         parameter = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         deleted = {**_refusals(), "204": {"description": "Nothing is kept of it"}}
         paths[path] = {"delete": {"summary": summary, "parameters": [parameter], "responses": deleted}}
-    for path, summary in GETS.items():
-        paths[path] = {"get": _operation(summary, None)}
+    for path, (summary, kind) in GETS.items():
+        paths[path] = {"get": _operation(summary, None, kind)}
+    paths["/ready"]["get"]["responses"]["503"] = {"description": "Not in full", "content": {"application/json": {}}}
     keys = {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
     return {
         "openapi": "3.1.0",
@@ -55,8 +56,8 @@ def docs() -> str:
     return (Path(__file__).parent / "docs.html").read_text(encoding="utf-8")
 
 
-def _operation(summary: str, answer: type | None) -> dict[str, Any]:
-    body = {"content": {"application/json": {"schema": {}}}} if answer is None else _content(answer)
+def _operation(summary: str, answer: type | None, kind: str = "application/json") -> dict[str, Any]:
+    body = {"content": {kind: {"schema": {}}}} if answer is None else _content(answer)
     return {"summary": summary, "responses": {"200": {"description": "Done", **body}, **_refusals()}}
 
 

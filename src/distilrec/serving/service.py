@@ -17,7 +17,7 @@ from distilrec.evaluation.agreement import overlap
 from distilrec.runtime import Served
 from distilrec.runtime.manifest import MANIFEST
 from distilrec.serving.engine import Ask, Engine
-from distilrec.serving.nearest import LARGE, Nearest
+from distilrec.serving.nearest import LARGE
 from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stored
 from distilrec.serving.settings import Settings
 from distilrec.serving.sqlite import SQLiteState
@@ -29,7 +29,6 @@ __all__ = ["Service", "open_state", "passes"]
 _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
-QUERIES = 200  # by which approximate search is measured
 
 
 def open_state(place: str, *, durable: bool = False) -> State:
@@ -197,21 +196,14 @@ class Service:
 
 
 def _engine(served: Served, settings: Settings) -> Engine:
-    """Searches all items, or where there are many, those that lie near, if that finds enough of the best ones."""
-    queries = served.held_out().queries[:QUERIES]
-    if len(served.items) < LARGE or settings.recall == 1 or len(queries) == 0:
+    """Searches all items, or where there are many, those that lie near."""
+    if len(served.items) < LARGE or settings.recall == 1:
         return Engine(served)
     try:
-        nearest = Nearest(served.student, served.student.hidden(queries), settings.recall)
+        return Engine.near(served, settings.recall)
     except MissingExtraError as error:
         _logger.warning("scoring all items for each query: %s", error)
         return Engine(served)
-    if nearest.recall < settings.recall:
-        _logger.warning(
-            "scoring all items: near ones have %.3f of the ten best, not %s", nearest.recall, settings.recall
-        )
-        return Engine(served)
-    return Engine(served, nearest)
 
 
 def _answers(asked: Sequence[tuple[Engine, Ask]]) -> list[list[Item]]:

@@ -21,7 +21,7 @@ class Settings(BaseModel):
     as come. body_limit: bytes of a request. waiting: requests at once, beyond which new ones are told to come back.
     timeout: seconds within which a request must have been read.
     overlap: of the ten best items, the share that a bundle must have in common with what the student answered in
-    PyTorch, lest it isn't taken up. recall: of the ten best items, the share that is to be found among 200,000 items or
+    PyTorch, lest it isn't taken up. recall: of the ten best items, the share that is to be found among 100,000 items or
     more, where not all are scored for each query; 1: all are.
     """
 
