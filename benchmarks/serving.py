@@ -35,7 +35,7 @@ from distilrec.recipe import read_recipe
 
 __all__ = ["main"]
 
-CONNECTIONS, REQUESTS, PORT = 16, 1_000, 8765
+CONNECTIONS, REQUESTS, SESSIONS, PORT = 16, 1_000, 10_000, 8765
 LIGHT = HistoryEncoderConfig(embedding_size=44, history_length=200)
 SCRIPT = """
 local bodies, at = {}, 0
@@ -62,7 +62,7 @@ def write_bundles(folder: Path, light: Path, bodies: Path, clicks: Path) -> None
     asked = [{"history": [ids.items[item] for item in each[-50:]], "k": 10} for each in histories]
     bodies.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     taken = [targets[n : n + 1].flat()[1].tolist()[0] for n in range(REQUESTS)]
-    told = [{"session": f"s{n}", "item": ids.items[item], "k": 10} for n, item in enumerate(taken)]
+    told = [{"session": f"s{n}", "item": ids.items[taken[n % REQUESTS]], "k": 10} for n in range(SESSIONS)]
     clicks.write_text("\n".join(map(json.dumps, told)), encoding="utf-8")
 
 
@@ -149,7 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in courses}
         for turn in range(given.rounds):
             for name, (command, path, told) in courses.items():
-                with running(command, cores[0], "/health"):
+                place = ["--state", f"sqlite:{own}/{turn}-{len(found[name])}.db"] if "distilrec" in command else []
+                with running([*command, *place], cores[0], "/health"):
                     load_with(told, path, cores[1], 1)
                     found[name].append(load_with(told, path, cores[1], given.seconds))
                 print(f"round {turn + 1}: {name}: {found[name][-1]}", flush=True)

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 from distilrec.distillation import METHODS
@@ -176,6 +177,50 @@ def _picture_name(name: str, width: str) -> str:
     return f"{name}-{width.replace(' ', '-')}.svg"
 
 
+def serving_table(results: Mapping[str, Result], words: Words) -> str:
+    """Requests a second and latency of each server, medians over rounds."""
+    result = results.get("serving")
+    if result is None:
+        return f"{words['none']}\n"
+    keys = ("requests_per_second", "p50_ms", "p99_ms")
+    rows = [["Server", "Requests a second", "p50 ms", "p99 ms"], ["---"] * 4]
+    for name, runs in result["detail"]["runs"].items():
+        rate, *times = (median(run[key] for run in runs) for key in keys)
+        rows.append([name, f"{rate:,.0f}", *(f"{value:.2f}" for value in times)])
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
+def sizes_table(results: Mapping[str, Result], words: Words) -> str:
+    """Exact and approximate search by the number of items."""
+    result = results.get("large_catalogue")
+    if result is None:
+        return f"{words['none']}\n"
+    rows = [["Items", "All scored, p50 ms", "Near ones, p50 ms", "Recall@10", "Cells", "Seconds to load"], ["---"] * 6]
+    for cell in result["detail"]["sizes"]:
+        exact, near = (f"{cell[kind]['p50_ms']:.2f}" for kind in ("exact", "near"))
+        cells = f"{cell['cells_looked_through']} of {cell['cells']}"
+        rows.append(
+            [f"{cell['items']:,}", exact, near, f"{cell['recall@10']:.3f}", cells, f"{cell['seconds_to_build']:.1f}"]
+        )
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
+def replay_table(results: Mapping[str, Result], words: Words) -> str:
+    """What `distilrec replay` found, and how fast each model and its server are."""
+    result = results.get("replay")
+    if result is None:
+        return f"{words['none']}\n"
+    detail = result["detail"]
+    head = ["Served", "NDCG@10 on the stream", "Distilled gains", "Model, queries a second", "Server, requests a second"]
+    rows = [head, ["---"] * len(head)]
+    for name, told in detail["replayed"].items():
+        versus = told["distilled_minus_this"]
+        gain = "" if versus is None else f"{versus['ndcg@10']:+.4f} (p {versus['p']:.2g})"
+        speeds = (median(detail[key][name]) for key in ("model_queries_per_second", "server_requests_per_second"))
+        rows.append([name, f"{told['ndcg@10']:.4f}", gain, *(f"{speed:,.0f}" for speed in speeds)])
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
 RENDERERS: dict[str, Renderer] = {
     "results": results_table,
     "methods": methods_table,
@@ -184,6 +229,10 @@ RENDERERS: dict[str, Renderer] = {
     "training": training_table,
     "evaluation": figures_table("evaluation"),
     "scale": figures_table("scale"),
+    "serving": serving_table,
+    "large-catalogue": sizes_table,
+    "replay": replay_table,
+    **{name: figures_table(name) for name in ("footprint", "faults", "web")},
 }
 
 

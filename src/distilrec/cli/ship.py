@@ -22,7 +22,13 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle: RUN/bundle, or what 
 @app.command("export")
 def export_command(
     bundle: BundlePath,
-    to: Annotated[str, typer.Option("--to", help="onnx; onnx-int8, a quarter of its size; web, a folder with a page.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="onnx; onnx-int8, a quarter of its size; web, a folder with a page; litert, executorch: phones.",
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,6 +53,9 @@ def export_command(
     With --to web it is a folder for any web server, with the student in whole numbers, ONNX Runtime as WebAssembly,
     and a page on which a person searches the catalogue, chooses, and sees what comes next, computed in the tab.
 
+    With --to litert or executorch the file takes one history of a fixed length, -1 behind its end. The first time an
+    environment for the converter is installed into the cache, about a gigabyte.
+
     Examples: distilrec export runs/quickstart/bundle --to onnx-int8;
     distilrec export runs/mine/bundle --to web --out site && python -m http.server --directory site
     """
@@ -56,7 +65,8 @@ def export_command(
     target = next((each for each in TARGETS if each == to), None)
     if target is None:
         raise RecipeError(f"--to {to}: it is one of {', '.join(TARGETS)}")
-    name = "web" if target == "web" else f"student{target.removeprefix('onnx')}.onnx"
+    names = {"web": "web", "litert": "student.tflite", "executorch": "student.pte"}
+    name = names.get(target, f"student{target.removeprefix('onnx')}.onnx")
     path = out or bundle.resolve().parent / name
     info = export(bundle, target, path, k, Thresholds(least_overlap, least_quality))
     show({"written": str(path), **info.model_dump()}, as_json)

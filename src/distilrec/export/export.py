@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -15,6 +17,7 @@ from pydantic import TypeAdapter
 
 from distilrec.export.card import with_exports
 from distilrec.export.gate import Answer, check
+from distilrec.export.mobile import MOBILE
 from distilrec.export.web import STUDENT, write_web
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import DotProductModel, load_model
@@ -25,7 +28,7 @@ from distilrec.runtime.manifest import CARD, EXPORTS
 
 __all__ = ["TARGETS", "Target", "Thresholds", "export"]
 
-Target: TypeAlias = Literal["onnx", "onnx-int8", "web"]
+Target: TypeAlias = Literal["onnx", "onnx-int8", "web", "litert", "executorch"]
 EXPORT_INFOS = TypeAdapter(dict[str, ExportInfo])
 _logger = logging.getLogger(__name__)
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -64,12 +67,22 @@ def _checked(
     model: DotProductModel, bundle: Served, target: Target, k: int, path: Path, asked: Thresholds
 ) -> ExportInfo:
     """Write it, and let it through the gate."""
-    answer, size = _written(model, bundle, target, k, path)
-    return check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
+    with _written(model, bundle, target, k, path) as (answer, size):
+        return check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
 
 
-def _written(model: DotProductModel, bundle: Served, target: Target, k: int, path: Path) -> tuple[Answer, int]:
-    """Write it, and return what it answers and the bytes of the student."""
+@contextmanager
+def _written(
+    model: DotProductModel, bundle: Served, target: Target, k: int, path: Path
+) -> Iterator[tuple[Answer, int]]:
+    """Write it; what it answers, and the bytes of the student."""
+    if target in MOBILE:
+        whole, mobile = Whole(model, k), MOBILE[target]
+        longest = int(bundle.held_out().queries.histories.lengths.max(initial=0))
+        length = mobile.write(whole, longest, path)
+        with mobile.answering(whole, path, length) as answer:
+            yield answer, path.stat().st_size
+        return
     if target == "web":
         whole, student = write_web(model, bundle, k, path), path / STUDENT
     else:
@@ -77,12 +90,12 @@ def _written(model: DotProductModel, bundle: Served, target: Target, k: int, pat
         write_onnx(whole, student)
     session, names = open_session(student), whole.inputs
 
-    def answer(users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.integer]:
+    def answered(users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.integer]:
         given = {"user": users, "history": histories}
         items: NDArray[np.int64] = session.run(["items"], {name: given[name] for name in names})[0]
         return items
 
-    return answer, student.stat().st_size
+    yield answered, student.stat().st_size
 
 
 def _note(bundle: Served, target: Target, info: ExportInfo) -> None:
