@@ -36,16 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             info = export(given.bundle, target, Path(own, target), thresholds=Thresholds(0.0, 0.0))
             told[target] = info.model_dump()
             print(target, told[target], flush=True)
-    manifest = Served.load(given.bundle).manifest
-    detail: dict[str, Any] = {
-        "student": manifest.student.model_dump(mode="json"),
-        "items": manifest.items,
-        "targets": told,
-    }
+    student = Served.load(given.bundle).manifest.student.model_dump(mode="json")
     figures = {
         "least_overlap": min(info["overlap"] for info in told.values()),
         "least_quality": min(info["quality"] for info in told.values()),
     }
+    detail: dict[str, Any] = {"student": student, "targets": told}
     print(write_result("exports", "python -m benchmarks.exports", figures, detail, folder=given.out))
 
 
