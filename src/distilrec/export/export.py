@@ -67,21 +67,22 @@ def _checked(
     model: DotProductModel, bundle: Served, target: Target, k: int, path: Path, asked: Thresholds
 ) -> ExportInfo:
     """Write it, and let it through the gate."""
-    with _written(model, bundle, target, k, path) as (answer, size):
-        return check(answer, bundle.held_out(), size, least_overlap=asked.overlap, least_quality=asked.quality)
+    with _written(model, bundle, target, k, path) as (answer, size, length):
+        held_out, least = bundle.held_out(), {"least_overlap": asked.overlap, "least_quality": asked.quality}
+        return check(answer, held_out, size, **least).model_copy(update={"length": length})
 
 
 @contextmanager
 def _written(
     model: DotProductModel, bundle: Served, target: Target, k: int, path: Path
-) -> Iterator[tuple[Answer, int]]:
-    """Write it; what it answers, and the bytes of the student."""
+) -> Iterator[tuple[Answer, int, int | None]]:
+    """Write it; what it answers, the bytes of the student, and the length of a history, where it takes no other."""
     if target in MOBILE:
         whole, mobile = Whole(model, k), MOBILE[target]
         longest = int(bundle.held_out().queries.histories.lengths.max(initial=0))
         length = mobile.write(whole, longest, path)
         with mobile.answering(whole, path, length) as answer:
-            yield answer, path.stat().st_size
+            yield answer, path.stat().st_size, length
         return
     if target == "web":
         whole, student = write_web(model, bundle, k, path), path / STUDENT
@@ -95,7 +96,7 @@ def _written(
         items: NDArray[np.int64] = session.run(["items"], {name: given[name] for name in names})[0]
         return items
 
-    yield answered, student.stat().st_size
+    yield answered, student.stat().st_size, None
 
 
 def _note(bundle: Served, target: Target, info: ExportInfo) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Mobile:
             source.unlink()
         return length
 
-    @contextmanager
+    @contextlib.contextmanager
     def answering(self, whole: Whole, path: Path, length: int) -> Iterator[Answer]:
         """The file, run by its own runtime in a process of its own."""
         command = [str(self._python()), str(_SCRIPTS / self.script), "serve", str(path)]
@@ -69,8 +69,9 @@ class Mobile:
         told, said = worker.stdin, worker.stdout
 
         def ask(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-            told.write(_number(len(arrays)) + b"".join(_number(len(each)) + each.tobytes() for each in arrays))
-            told.flush()
+            with contextlib.suppress(BrokenPipeError):
+                told.write(_number(len(arrays)) + b"".join(_number(len(each)) + each.tobytes() for each in arrays))
+                told.flush()
             n = int.from_bytes(said.read(8), sys.byteorder)
             if n == 0:
                 raise ModelError(f"{self.name} can't run {path.name}; report this with the recipe")
@@ -88,7 +89,8 @@ class Mobile:
         try:
             yield answer
         finally:
-            told.close()
+            with contextlib.suppress(BrokenPipeError):
+                told.close()
             worker.wait()
             said.close()
 
@@ -108,7 +110,9 @@ class Mobile:
         version, folder = torch.__version__.partition("+")[0], self.folder()
         python, ready = folder / ("Scripts" if os.name == "nt" else "bin") / "python", folder / "ready"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with alone(folder.with_suffix(".lock"), FetchError(f"{folder}: another process makes it; try again later")):
+        with alone(
+            folder.with_name(f"{folder.name}.lock"), FetchError(f"{folder}: another process makes it; try again later")
+        ):
             if ready.exists():
                 return python
             _logger.warning("installing %s into %s, once; it takes about a gigabyte", self.package, folder)

@@ -20,12 +20,13 @@ import numpy as np
 
 from distilrec.data import Prepared
 from distilrec.data.splits import TEST, VALIDATION
-from distilrec.errors import ArtefactError, StateError
+from distilrec.errors import ArtefactError, RecipeError, StateError
 from distilrec.evaluation.statistics import Comparison, compare
 from distilrec.export import ids_of, write_bundle
 from distilrec.models import DotProductModel, Model
-from distilrec.pipeline.plan import ALONE, DISTILLED
+from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
 from distilrec.pipeline.prepare import plan_of
+from distilrec.pipeline.task import Context
 from distilrec.recipe import read_recipe
 from distilrec.report.html import write_text
 from distilrec.rng import generator
@@ -71,8 +72,7 @@ def replay(
     compared with what was recommended before each. clicks: play only the first so many. Bundles are kept in RUN/replay.
     Raises ArtefactError on a run that isn't finished.
     """
-    recipe = read_recipe(run / "recipe.yaml")
-    context, _ = plan_of(recipe, run)
+    context, plan = _opened(run)
     stream = stream_of(context.prepared, clicks)
     found = []
     for name, folder in bundles(run).items():
@@ -84,7 +84,7 @@ def replay(
                 on_click(name, count[0], len(stream.users))
 
             found.append(Course(name, play(url, stream, k=K, connections=connections, on_click=tell)))
-    last, rng = found[-1], generator(recipe.seed, "replay")
+    last, rng = found[-1], generator(plan.recipe.seed, "replay")
     courses = [
         course if course is last else replace(course, versus=compare(last.replayed.ndcg, course.replayed.ndcg, rng=rng))
         for course in found
@@ -96,8 +96,11 @@ def replay(
 
 def bundles(run: Path) -> dict[str, Path]:
     """Bundles of what is played, by name, written where they aren't there yet."""
-    context, plan = plan_of(read_recipe(run / "recipe.yaml"), run)
+    context, plan = _opened(run)
     wanted = {}
+    for task in (*plan.members, *(arm.trained[0] for arm in plan.arms if arm.name in (ALONE, DISTILLED))):
+        if not context.store.done(task.stage):
+            raise ArtefactError(f"{run}: {task.stage.name!r} isn't trained; finish the run with: distilrec run")
     members = [task.stage for task in plan.members if isinstance(context.model(task.stage), DotProductModel)]
     if members:
         best = max(members, key=lambda stage: _validation(context.store.result(stage)))
@@ -106,11 +109,16 @@ def bundles(run: Path) -> dict[str, Path]:
     found = {}
     for name, stage in wanted.items():
         folder = found[name] = run / FOLDER / f"{name.replace(' ', '-')}-{stage.key}"
-        if not context.store.done(stage):
-            raise ArtefactError(f"{run}: {stage.name!r} isn't trained; finish the run with: distilrec run")
         if not (folder / MANIFEST).exists():
             _write(context.model(stage), context.prepared, folder)
     return found
+
+
+def _opened(run: Path) -> tuple[Context, Plan]:
+    recipe = read_recipe(run / "recipe.yaml")
+    if recipe.crosses_domains:
+        raise RecipeError(f"{run} has a run for each domain; replay one of them: {run}/DOMAIN")
+    return plan_of(recipe, run)
 
 
 def _validation(said: Mapping[str, Any]) -> float:

@@ -86,6 +86,7 @@ class ExportInfo(_Part):
 
     bytes: of its file. queries: held-out ones on which it was compared with the student in PyTorch. overlap: of the ten
     best items, the mean share that both have. quality: its NDCG@10 over the student's. p50_ms, p99_ms: of one query.
+    length: of the history, -1 behind its end, where it takes no other.
     """
 
     bytes: int
@@ -94,6 +95,7 @@ class ExportInfo(_Part):
     quality: float
     p50_ms: float
     p99_ms: float
+    length: int | None = None
 
 
 class Manifest(_Part):
