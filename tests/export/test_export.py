@@ -13,7 +13,7 @@ import torch
 
 from distilrec.cli import main
 from distilrec.errors import ModelError
-from distilrec.export import BundleIds, Thresholds, export, write_bundle
+from distilrec.export import TARGETS, BundleIds, Thresholds, export, write_bundle
 from distilrec.export.whole import Whole, write_onnx
 from distilrec.models import (
     DotProductModel,
@@ -148,4 +148,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     code, told = called(folder, "--to", "onnx-int8", "--least-overlap", "0.5", "--least-quality", "0.5")
     assert (code, told["written"]) == (0, str(tmp_path / "student-int8.onnx"))
     assert called(folder, "--to", "onnx", "--k", "1000")[1]["error"].startswith("k must lie in 1..300")
-    assert called(folder, "--to", "coreml") == (1, {"error": "--to coreml: it is one of onnx, onnx-int8, web"})
+    assert called(folder, "--to", "coreml") == (1, {"error": f"--to coreml: it is one of {', '.join(TARGETS)}"})
