@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import numpy as np
@@ -214,11 +215,15 @@ class TestClicks:
             assert client.post("/events", json={"user": "u0", "session": "s", "item": "i1"}).status_code == 400
         assert asyncio.run(SQLiteState(tmp_path / "state.db").taken(["session:s", "user:u0"])) == [[], []]
 
-    def test_users_of_any_name_are_forgotten(self, client: TestClient) -> None:
-        before = items(client.post("/recommend", json={"user": "a/b"}))
-        client.post("/events", json={"user": "a/b", "item": "i9"})
-        assert client.delete("/users/a%2Fb").status_code == 204
-        assert items(client.post("/recommend", json={"user": "a/b"})) == before
+    @pytest.mark.parametrize("user", ["a/b", "...", "", "b/..."])
+    def test_users_of_any_name_are_forgotten(self, client: TestClient, user: str) -> None:
+        before = items(client.post("/recommend", json={"user": user}))
+        client.post("/events", json={"user": user, "item": "i9"})
+        assert items(client.post("/recommend", json={"user": user})) != before
+        answer = client.delete(f"/users/{quote(user, safe='')}")
+        assert answer.status_code == 204
+        assert "content-length" not in answer.headers
+        assert items(client.post("/recommend", json={"user": user})) == before
 
     def test_clicks_outlive_the_server(self, folder: Path) -> None:
         with serving(folder) as client:
@@ -383,6 +388,22 @@ class TestGuard:
             assert client.post("/recommend", json={"user": "u0"}, headers=headers).status_code == 200
             assert client.get("/health").status_code == 200
             assert client.get("/docs").status_code == 200
+            assert client.delete("/users/u0").status_code == client.get("/metrics").status_code == 401
+
+    def test_a_path_that_is_none_takes_no_route(self, folder: Path) -> None:
+        """Some servers pass on what a client wrote in the place of a path; it must not get by without a key."""
+        with serving(folder, keys=("one",)) as client:
+            scope = {"type": "http", "path": "xusers/u0", "method": "DELETE", "headers": []}
+            told: list[dict[str, Any]] = []
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request", "body": b""}
+
+            async def send(message: dict[str, Any]) -> None:
+                told.append(message)
+
+            asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+            assert told[0]["status"] == 404
 
     def test_pages_of_others_may_ask_with_a_key(self, folder: Path) -> None:
         """Browsers ask beforehand, without it."""

@@ -82,6 +82,17 @@ def test_what_must_not_come_back_doesnt(engines: tuple[Engine, Engine]) -> None:
     assert len(near.answer([near.ask(every, ())])[0]) == 1_000
 
 
+def test_where_all_that_lies_near_was_denied_the_rest_is_looked_at(engines: tuple[Engine, Engine]) -> None:
+    exact, near = engines
+    taken = history(near.served, 3)
+    asked = exact.ask(Query(history=taken, k=900), ())
+    denied = [item.item for item in exact.answer([asked])[0]]
+    query = Query(history=taken, k=10, deny=denied)
+    [found], [expected] = (engine.answer([engine.ask(query, ())]) for engine in (near, exact))
+    assert [item.item for item in found] == [item.item for item in expected]
+    assert len(found) == 10
+
+
 def test_added_items_are_always_looked_at(engines: tuple[Engine, Engine]) -> None:
     """Their places lie behind those that were sorted into cells."""
     _, near = engines
@@ -96,7 +107,7 @@ def test_added_items_are_always_looked_at(engines: tuple[Engine, Engine]) -> Non
     places, scores = nearest.search(wider, hidden, 10)
     assert (places[:, -1] == N_ITEMS).all()
     expected = np.einsum("bcd,bd->bc", wider.vectors[places], hidden) + wider.bias[places]
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores, np.where(places < 0, -np.inf, expected), rtol=1e-4, atol=1e-5)
     assert places[0, scores[0].argmax()] == N_ITEMS
 
 

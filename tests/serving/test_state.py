@@ -116,11 +116,18 @@ def test_two_servers_share_it(place: str) -> None:
         one, two = open_state(place), open_state(place)
         await asyncio.gather(*(state.add([("user:1", n)]) for n, state in enumerate([one, two] * 10)))
         found = await one.taken(["user:1"])
+        await two.add([("user:1", 99)])
+        found += await one.taken(["user:1"])
+        await two.forget("user:1")
+        found += await one.taken(["user:1"])
         for state in (one, two):
             await state.close()
         return found
 
-    assert sorted(asyncio.run(both())[0]) == list(range(20))
+    before, after, forgotten = asyncio.run(both())
+    assert sorted(before) == list(range(20))
+    assert after == [*before, 99]
+    assert forgotten == []
 
 
 @pytest.mark.skipif(REDIS is None, reason="no Redis")

@@ -54,7 +54,7 @@ def export_command(
     and a page on which a person searches the catalogue, chooses, and sees what comes next, computed in the tab.
 
     With --to litert or executorch the file takes one history of a fixed length, -1 behind its end. The first time an
-    environment for the converter is installed into the cache, about a gigabyte.
+    environment for the converter is installed into the cache, up to two gigabytes.
 
     Examples: distilrec export runs/quickstart/bundle --to onnx-int8;
     distilrec export runs/mine/bundle --to web --out site && python -m http.server --directory site
@@ -91,6 +91,9 @@ def serve(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Requests a second of one key or address.")] = None,
     body_limit: Annotated[int, typer.Option(min=1_000, help="Bytes of a request.")] = 1_000_000,
     watch: Annotated[float, typer.Option(min=0, help="Seconds between looks for a new bundle; 0: SIGHUP only.")] = 2.0,
+    recall: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Of the best items, the share to find among many; 1: score all.")
+    ] = 0.95,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line in the log for each request.")] = False,
 ) -> None:
     """Answer over HTTP from a bundle: recommendations, clicks that change the next answer, new items.
@@ -121,6 +124,7 @@ def serve(
         rate=rate,
         body_limit=body_limit,
         watch=watch,
+        recall=recall,
     )
     configure(requests=not quiet)
     uvicorn.run(

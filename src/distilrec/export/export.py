@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from distilrec.errors import ModelError
 from distilrec.export.card import with_exports
 from distilrec.export.gate import Answer, check
 from distilrec.export.mobile import MOBILE
@@ -51,6 +52,8 @@ def export(folder: Path, target: Target, out: Path, k: int = 10, thresholds: Thr
     bundle, asked = Served.load(folder), thresholds or Thresholds()
     model = load_model(folder)
     assert isinstance(model, DotProductModel)  # a bundle has no others
+    if len(bundle.held_out().queries) == 0:
+        raise ModelError("this bundle has no held-out queries to compare on; run the recipe again")
     out.parent.mkdir(parents=True, exist_ok=True)
     if target == "web":
         with replacing(out, STUDENT) as new:

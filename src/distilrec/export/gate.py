@@ -26,13 +26,11 @@ Answer: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.
 def check(answer: Answer, held_out: HeldOut, size: int, *, least_overlap: float, least_quality: float) -> ExportInfo:
     """Ask an export what the student in PyTorch was asked, and compare.
 
-    size: bytes of the export. least_overlap: of the ten best items, how many both have at
+    held_out: at least one query. size: bytes of the export. least_overlap: of the ten best items, how many both have at
     least, on average. least_quality: share of the student's NDCG@10 that the export has at least.
     Raises ModelError where it has less, and says by how much.
     """
     queries, targets = held_out.queries, held_out.targets
-    if len(queries) == 0:
-        raise ModelError("this bundle has no held-out queries to compare on; run the recipe again")
     expected = held_out.expected.padded(K, fill=-1)
     expected = np.take_along_axis(expected, np.argsort(expected < 0, axis=1, kind="stable"), axis=1)  # best first
     users, histories = padded(queries)

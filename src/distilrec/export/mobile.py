@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Mobile:
         history = torch.full((1, length), -1)
         history[0, 0] = 0
         inputs = (history,) if whole.users is None else (torch.zeros(1, dtype=torch.int64), history)
-        source = path.with_suffix(".pt2")
+        source = path.with_name(f"{path.name}.pt2")
         with torch.no_grad():
             torch.export.save(torch.export.export(whole.eval(), inputs), source)
         try:
@@ -61,8 +62,9 @@ class Mobile:
     def answering(self, whole: Whole, path: Path, length: int) -> Iterator[Answer]:
         """The file, run by its own runtime in a process of its own."""
         command = [str(self._python()), str(_SCRIPTS / self.script), "serve", str(path)]
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed below
         worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=_environment()
         )
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -73,9 +75,13 @@ class Mobile:
                 told.write(_number(len(arrays)) + b"".join(_number(len(each)) + each.tobytes() for each in arrays))
                 told.flush()
             n = int.from_bytes(said.read(8), sys.byteorder)
-            if n == 0:
-                raise ModelError(f"{self.name} can't run {path.name}; report this with the recipe")
-            return np.frombuffer(said.read(8 * n), np.int64)
+            items = said.read(8 * n)
+            if n == 0 or len(items) < 8 * n:
+                worker.wait()
+                complaints.seek(0)
+                why = complaints.read().decode(errors="replace").strip()[-1000:]
+                raise ModelError(f"{self.name} can't run {path.name}: {why}")
+            return np.frombuffer(items, np.int64)
 
         def answer(users: NDArray[np.int64], histories: NDArray[np.int64]) -> NDArray[np.integer]:
             lists = []
@@ -93,6 +99,7 @@ class Mobile:
                 told.close()
             worker.wait()
             said.close()
+            complaints.close()
 
     def folder(self) -> Path:
         """Of the environment; `ready` lies in it once it is whole."""
@@ -110,13 +117,20 @@ class Mobile:
         version, folder = torch.__version__.partition("+")[0], self.folder()
         python, ready = folder / ("Scripts" if os.name == "nt" else "bin") / "python", folder / "ready"
         folder.parent.mkdir(parents=True, exist_ok=True)
+        if ready.exists():
+            return python
         with alone(
             folder.with_name(f"{folder.name}.lock"), FetchError(f"{folder}: another process makes it; try again later")
         ):
             if ready.exists():
                 return python
-            _logger.warning("installing %s into %s, once; it takes about a gigabyte", self.package, folder)
-            venv.create(folder, clear=True, with_pip=True)
+            _logger.warning("installing %s into %s, once; it takes up to two gigabytes", self.package, folder)
+            try:
+                venv.create(folder, clear=True, with_pip=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise FetchError(
+                    f"{folder} can't be made an environment: {error}; python3-venv may be missing"
+                ) from error
             command = [str(python), "-m", "pip", "install", "--quiet", f"torch=={version}", self.package]
             done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
             if done.returncode:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distilrec.data import Prepared
 from distilrec.data.splits import TEST, VALIDATION
@@ -41,7 +42,7 @@ K, PATIENCE = 10, 120.0  # seconds until a server must answer
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """How one model fared. versus: NDCG@10 of the last course, the distilled student, beside this one's."""
+    """How one model fared. versus: NDCG@10 of the last course, the distilled student, beside this one's, by user."""
 
     name: str
     replayed: Replayed
@@ -74,6 +75,8 @@ def replay(
     """
     context, plan = _opened(run)
     stream = stream_of(context.prepared, clicks)
+    if not stream.counts.any():
+        raise RecipeError(f"no test click is among the first {len(stream.users)}, and only those count; play more")
     found = []
     for name, folder in bundles(run).items():
         with tempfile.TemporaryDirectory() as own, _serving(folder, Path(own)) as url:
@@ -85,8 +88,15 @@ def replay(
 
             found.append(Course(name, play(url, stream, k=K, connections=connections, on_click=tell)))
     last, rng = found[-1], generator(plan.recipe.seed, "replay")
+    _, of = np.unique(
+        [str(user) for user, counts in zip(stream.users, stream.counts, strict=True) if counts], return_inverse=True
+    )
+
+    def by_user(course: Course) -> NDArray[np.float64]:
+        return np.bincount(of, course.replayed.ndcg) / np.bincount(of)
+
     courses = [
-        course if course is last else replace(course, versus=compare(last.replayed.ndcg, course.replayed.ndcg, rng=rng))
+        course if course is last else replace(course, versus=compare(by_user(last), by_user(course), rng=rng))
         for course in found
     ]
     told = {course.name: course.told() for course in courses}
@@ -157,9 +167,8 @@ def _serving(bundle: Path, own: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "distilrec", "serve", str(bundle), "--port", str(port), "--quiet"]
     log = (own / "log").open("wb")
-    process = subprocess.Popen(
-        [*command, "--state", f"sqlite:{own / 'state.db'}"], stdout=log, stderr=log, env={**os.environ}
-    )
+    env = {name: value for name, value in os.environ.items() if name != "DISTILREC_KEYS"}
+    process = subprocess.Popen([*command, "--state", f"sqlite:{own / 'state.db'}"], stdout=log, stderr=log, env=env)
     try:
         _wait(process, port, own / "log")
         yield f"http://127.0.0.1:{port}"

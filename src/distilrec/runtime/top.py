@@ -9,6 +9,7 @@ __all__ = ["top_k"]
 
 FINITE = np.finfo(np.float32).min
 BLOCK = 32  # items, of which the best one is looked at first
+MANY = 8  # times as many candidates as items in a list
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -27,6 +28,10 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArr
     best = scores[:, : width * n_blocks].reshape(n_rows, width, n_blocks).max(1)
     bound = np.maximum(np.partition(best, n_blocks - k, axis=1)[:, n_blocks - k], FINITE)
     found = np.flatnonzero(scores >= bound[:, None])
+    if len(found) > MANY * k * n_rows:  # equal scores, of which the first ones are enough
+        last = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
+        above, equal = scores > last, (scores == last) & (last >= FINITE)
+        found = np.flatnonzero(above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdims=True))))
     rows, places = np.divmod(found, n_items)
     values = scores.ravel()[found]
     order = np.lexsort((-values, rows))  # stable, and places ascend already

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -121,17 +121,16 @@ class Engine:
     def answer(self, asks: Sequence[Ask]) -> list[list[Item]]:
         """The best items of each."""
         near = [row for row, ask in enumerate(asks) if self.nearest is not None and ask.can_be_near]
-        exact = sorted({*range(len(asks))} - {*near})
-        found: list[list[Item]] = [[] for _ in asks]
-        for rows, best, at_once in (
-            (near, self._near, NEAR_AT_ONCE),
-            (exact, self._exact, max(1, VALUES // len(self.served.items))),
-        ):
-            for begin in range(0, len(rows), at_once):
-                part = rows[begin : begin + at_once]
-                for row, items in zip(part, self._answer([asks[row] for row in part], best), strict=True):
-                    found[row] = items
-        return found
+        found = dict(zip(near, self._by_parts([asks[row] for row in near], self._near, NEAR_AT_ONCE), strict=True))
+        # Where what lies near was taken or denied, the rest is looked at, too.
+        exact = [row for row, ask in enumerate(asks) if len(found.get(row, ())) < ask.k]
+        at_once = max(1, VALUES // len(self.served.items))
+        found |= zip(exact, self._by_parts([asks[row] for row in exact], self._exact, at_once), strict=True)
+        return [found[row] for row in range(len(asks))]
+
+    def _by_parts(self, asks: Sequence[Ask], best: _Best, at_once: int) -> Iterator[list[Item]]:
+        for begin in range(0, len(asks), at_once):
+            yield from self._answer(asks[begin : begin + at_once], best)
 
     def _answer(self, asks: Sequence[Ask], best: _Best) -> list[list[Item]]:
         ids, titles = self.served.items.values, self.served.titles

@@ -22,8 +22,9 @@ from distilrec.serving.settings import Settings
 __all__ = ["Guard", "Handler", "Reply", "Routes", "reply"]
 
 _logger, _faults = logging.getLogger("distilrec.access"), logging.getLogger("distilrec.serving")
-KEPT = ("recommend", "events", "items", "users", "sessions", "metrics")  # that need a key, where there are keys
+OPEN = ("/health", "/ready", "/openapi.json", "/docs")  # that need no key, where there are keys
 UNCOUNTED = ("/health", "/ready")  # asked by whoever watches the server, however busy it is
+OTHER = "other"  # what has no route
 CALLERS = 10_000  # whose rate is remembered
 JSON = b"application/json"
 Header: TypeAlias = tuple[bytes, bytes]
@@ -80,16 +81,14 @@ class Guard:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        begin, status, path = time.perf_counter(), 500, scope["path"]
-        name, second = (path, "") if path in self._routes else _parted(path)
-        methods = self._routes.get(name)
+        begin, status = time.perf_counter(), 500
+        name, second = self._route(scope["path"])
         self._under_way += 1
         try:
-            if methods is None:
+            if name == OTHER:
                 status = await self._elsewhere(scope, receive, send)
-                name = "other"
                 return
-            answer = await self._answer(scope, receive, methods, second)
+            answer = await self._answer(scope, receive, name, second)
             status = answer.status
             if answer is not GONE:
                 await _send(send, answer)
@@ -97,15 +96,24 @@ class Guard:
             self._under_way -= 1
             self._tell(scope, name, status, time.perf_counter() - begin)
 
-    async def _answer(self, scope: Scope, receive: Receive, methods: Mapping[str, Handler], second: str) -> Reply:
+    def _route(self, path: str) -> tuple[str, str]:
+        """`/users/a/b` as `/users/...` and `a/b`; OTHER where there is no such route."""
+        first, slash, second = path[1:].partition("/")
+        beginning = f"/{first}/..."
+        if slash and beginning in self._routes:
+            return (beginning, second) if path[0] == "/" else (OTHER, "")
+        return (path, "") if path in self._routes else (OTHER, "")
+
+    async def _answer(self, scope: Scope, receive: Receive, name: str, second: str) -> Reply:
         try:
-            self._check(scope)
+            self._check(scope, name)
+            methods = self._routes[name]
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             handler = methods.get(method)
             if handler is None:
                 allowed = ", ".join(methods)
                 raise _RefusedError(405, f"not {method}, but {allowed}", (b"allow", allowed.encode()))
-            body = await self._read(receive)
+            body = await self._read(scope, receive)
             return GONE if body is None else await handler(body, second)
         except _RefusedError as error:
             return error.reply
@@ -127,22 +135,22 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            self._check(scope, OTHER)
         except _RefusedError as error:
             await _send(sending, error.reply)
         else:
             await self._rest(scope, receive, sending)
         return status
 
-    def _check(self, scope: Scope) -> None:
-        if scope["path"] in UNCOUNTED:
+    def _check(self, scope: Scope, name: str) -> None:
+        if name in UNCOUNTED:
             return
         key = b""
         if self._keys:
             headers = dict(scope["headers"])
             key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
             known = any(hmac.compare_digest(key, each) for each in self._keys)
-            if not known and scope["path"].lstrip("/").partition("/")[0] in KEPT:
+            if not known and name != OTHER and name not in OPEN:
                 raise _RefusedError(401, "an API key is needed, in the header X-API-Key or as a bearer token")
             key = key if known else b""  # else each request could be someone new
         if self._under_way > self._settings.waiting:
@@ -164,23 +172,23 @@ class Guard:
             self._rates.popitem(last=False)
         return left >= 1
 
-    async def _read(self, receive: Receive) -> bytes | None:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None where its sender went away."""
         limit, seconds = self._settings.body_limit, self._settings.timeout
-        body, more = b"", True
+        parts, size, more = [], 0, True
         try:
             async with asyncio.timeout(seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
-                    part = message.get("body", b"")
-                    body, more = body + part if body else part, message.get("more_body", False)
-                    if len(body) > limit:
+                    parts.append(message.get("body", b""))
+                    size, more = size + len(parts[-1]), message.get("more_body", False)
+                    if size > limit or (more and len(parts) == 1 and _announced(scope) > limit):
                         raise _RefusedError(413, f"a request has at most {limit:,} bytes")
         except TimeoutError:
             raise _RefusedError(408, f"the request didn't come within {seconds:g} seconds") from None
-        return body
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _tell(self, scope: Scope, name: str, status: int, seconds: float) -> None:
         self._metrics.tell(name, status, seconds)
@@ -190,13 +198,15 @@ class Guard:
             )
 
 
-def _parted(path: str) -> tuple[str, str]:
-    """`/users/a/b` as `/users/...` and `a/b`."""
-    first, _, second = path[1:].partition("/")
-    return f"/{first}/..." if second else path, second
+def _announced(scope: Scope) -> int:
+    """Bytes that a request says it has; 0 where it doesn't say."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() else 0
 
 
 async def _send(send: Send, answer: Reply) -> None:
-    headers = [(b"content-type", answer.kind), (b"content-length", str(len(answer.body)).encode()), *answer.headers]
+    headers = list(answer.headers)
+    if answer.status != 204:
+        headers += [(b"content-type", answer.kind), (b"content-length", str(len(answer.body)).encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -12,7 +12,7 @@ from distilrec.runtime.student import Student, Vectors
 
 __all__ = ["LARGE", "Nearest"]
 
-LARGE = 100_000  # items, from which on it is worth its memory; docs/speed.md says how that was measured
+LARGE = 100_000  # items, from which on it is worth its memory; docs/sizing.md says how that was measured
 POINTS = 40  # per cell, by which the cells are laid out
 
 
@@ -57,16 +57,17 @@ class Nearest:
 
         student: the one that it was made for, or that one with items added, all of which are candidates.
         """
-        behind = [0.0] if student.bias is None else [1.0, 0.0]
-        asked = np.concatenate([hidden, np.tile(np.array(behind, np.float32), (len(hidden), 1))], axis=1)
+        more = np.array([0.0] if student.bias is None else [1.0, 0.0], np.float32)
+        asked = np.concatenate([hidden, np.tile(more, (len(hidden), 1))], axis=1)
         _, found = self._index.search(asked, k)
-        added = np.broadcast_to(np.arange(self.n_items, student.n_items), (len(hidden), student.n_items - self.n_items))
-        places: NDArray[np.int64] = np.concatenate([found, added], axis=1)
-        scores = np.matmul(student.vectors[places], hidden[:, :, None])[:, :, 0]
+        scores = np.matmul(student.vectors[found], hidden[:, :, None])[:, :, 0]
+        added = hidden @ student.vectors[self.n_items :].T
         if student.bias is not None:
-            scores += student.bias[places]
-        scores[places < 0] = -np.inf
-        return places, scores
+            scores += student.bias[found]
+            added += student.bias[self.n_items :]
+        scores[found < 0] = -np.inf
+        behind = np.broadcast_to(np.arange(self.n_items, student.n_items), added.shape)
+        return np.concatenate([found, behind], axis=1), np.concatenate([scores, added], axis=1)
 
 
 def _points(student: Student) -> Vectors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -65,21 +66,33 @@ def play(
     ranks = np.full(len(stream.users), -1, np.int64)
     times = np.zeros((2, len(stream.users)))
 
+    ended = threading.Event()
+
     def go(numbers: Sequence[int]) -> None:
         address = urllib.parse.urlsplit(url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
-        for number in numbers:
-            user, item = stream.users[number], stream.items[number]
-            times[0, number], shown = _ask(connection, "/recommend", {"user": user, "k": k})
-            listed = [each["item"] for each in shown["items"]]
-            ranks[number] = listed.index(item) if item in listed else -1
-            times[1, number], _ = _ask(connection, "/events", {"user": user, "item": item})
-            on_click(number)
-        connection.close()
+        try:
+            for number in numbers:
+                if ended.is_set():
+                    return
+                user, item = stream.users[number], stream.items[number]
+                times[0, number], shown = _ask(connection, "/recommend", {"user": user, "k": k})
+                listed = [each["item"] for each in shown["items"]]
+                ranks[number] = listed.index(item) if item in listed else -1
+                times[1, number], _ = _ask(connection, "/events", {"user": user, "item": item})
+                on_click(number)
+        except BaseException:
+            ended.set()
+            raise
+        finally:
+            connection.close()
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(connections) as pool:
-        list(pool.map(go, turns))
+        try:
+            list(pool.map(go, turns))
+        finally:
+            ended.set()  # an interrupted replay ends at once
     return Replayed(ranks[stream.counts], 1e3 * times[0], 1e3 * times[1], time.perf_counter() - begin)
 
 

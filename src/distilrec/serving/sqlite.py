@@ -16,7 +16,7 @@ __all__ = ["SQLiteState"]
 
 TRIM = 64  # clicks after which those of a key are counted
 AT_ONCE = 1_000  # requests whose clicks are kept in one transaction
-AT_HAND = 10_000  # users and sessions
+AT_HAND = 200_000  # clicks and their users or sessions
 TABLES = """
 CREATE TABLE IF NOT EXISTS clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS clicks_by_key ON clicks (key, number);
@@ -37,7 +37,7 @@ class SQLiteState:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._keep: Together[Sequence[Click], None] = Together(self._add, AT_ONCE)
         self._read: dict[str, list[Id]] = {}
-        self._version = -1
+        self._at_hand, self._version = 0, -1
         try:
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -70,14 +70,15 @@ class SQLiteState:
         for key, item in clicks:
             if key in self._read:
                 self._read[key] = [*self._read[key], item][-KEPT:]
+                self._at_hand += 1
         return [None for _ in together]
 
     async def taken(self, keys: Sequence[str]) -> list[list[Id]]:
         """By the index, where it isn't at hand."""
         try:
             [version] = self._database.execute("PRAGMA data_version").fetchone()
-            if version != self._version or len(self._read) > AT_HAND:  # another process wrote
-                self._read, self._version = {}, version
+            if version != self._version or self._at_hand > AT_HAND:  # another process wrote
+                self._read, self._at_hand, self._version = {}, 0, version
             return [self._read[key] if key in self._read else self._taken(key) for key in keys]
         except sqlite3.Error as error:
             raise StateError(str(error)) from error
@@ -86,6 +87,7 @@ class SQLiteState:
         sought = "SELECT item FROM clicks WHERE key = ? ORDER BY number DESC LIMIT ?"
         items = [item for (item,) in self._database.execute(sought, (key, KEPT))]
         self._read[key] = json.loads(f"[{','.join(reversed(items))}]")
+        self._at_hand += 1 + len(items)
         return self._read[key]
 
     async def forget(self, key: str) -> None:
