@@ -1,9 +1,11 @@
 """A distilled student beside its Transformer teacher, served the same way: `python -m benchmarks.replay`.
 
-Runs recipes/movielens-1m.yaml in runs/replay, with one seed and no controls, or goes on there. The teacher is the best
-of its members. Measured in turn: the models alone, 64 users of the test part at a time, on one core; their servers,
-asked by wrk for users on 16 connections, each of the two with a core of its own; and what `distilrec replay` finds,
-NDCG@10 on the stream of held-out clicks. Needs wrk, and two cores with nothing beside.
+Runs recipes/movielens-1m.yaml in runs/replay, with one seed, no controls and a light student besides, a history encoder
+of width 128 with the recipe's own settings; or goes on there. The teacher is the best of its members. Measured in turn:
+the models alone, 64 users of the test part at a time, on one core; their servers, asked by wrk for users on 16
+connections, each of the two with a core of its own; and what `distilrec replay` finds, NDCG@10 on the stream of
+held-out clicks. The figures are the light student's, and with `recipe_student_` before them the recipe's own. Needs wrk,
+and two cores with nothing beside.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 from benchmarks.harness import RESULTS, ROOT, write_result
 from benchmarks.serving import PORT, load_with, running
 from distilrec.cli.progress import Display
+from distilrec.models import HistoryEncoderConfig
 from distilrec.pipeline import run
 from distilrec.pipeline.replay import bundles, replay
 from distilrec.recipe import Recipe, read_recipe
@@ -31,14 +34,17 @@ from distilrec.runtime import Served
 
 __all__ = ["main"]
 
-STUDENT, BATCH, QUERIES = "distilled student", 64, 640
+STUDENTS = {"": "light, distilled", "recipe_student_": "distilled student"}
+BATCH, QUERIES = 64, 640
+LIGHT = HistoryEncoderConfig(embedding_size=128, heads=8, history_length=200)
 
 
 def recipe() -> Recipe:
     """That of MovieLens 1M, with what is replayed and nothing more."""
     whole = read_recipe(ROOT / "recipes" / "movielens-1m.yaml")
     evaluation = whole.evaluation.model_copy(update={"seeds": 1, "controls": ()})
-    return whole.model_copy(update={"evaluation": evaluation})
+    light = whole.student.model_copy(update={"model": LIGHT})
+    return whole.model_copy(update={"evaluation": evaluation, "students": {"light": light}})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = _of_models(folders, given.rounds)
     servers = _of_servers(folders, given.rounds, given.seconds)
     told = {course.name: course.told() for course in replay(given.run, on_click=lambda *_: None)}
-    figures = {
-        "model_throughput_vs_teacher": _ratio(models[STUDENT], models[teacher]),
-        "server_throughput_vs_teacher": _ratio(servers[STUDENT], servers[teacher]),
-        "quality_vs_teacher": told[STUDENT]["ndcg@10"] / told[teacher]["ndcg@10"],
-    }
+    figures = {}
+    for prefix, name in STUDENTS.items():
+        figures[f"{prefix}model_throughput_vs_teacher"] = _ratio(models[name], models[teacher])
+        figures[f"{prefix}server_throughput_vs_teacher"] = _ratio(servers[name], servers[teacher])
+        figures[f"{prefix}quality_vs_teacher"] = told[name]["ndcg@10"] / told[teacher]["ndcg@10"]
     detail: dict[str, Any] = {
         "replayed": told,
         "model_queries_per_second": models,

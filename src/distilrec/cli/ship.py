@@ -150,8 +150,9 @@ def replay(
 
     Servers start with what training knew of each user. For each click, in the order of their times, the user's ten best
     items are asked for first, and compared with it where it is of the test part; then the click is told, which changes
-    the next answer. So for the best of the teacher's members that can be served, the student alone, and the distilled
-    student. Latency is the client's, which shares the machine. The table is also written to RUN/replay/replay.json.
+    the next answer. So for the best of the teacher's members that can be served, the student alone, the distilled
+    student, and the recipe's further students. Latency is the client's, which shares the machine. The table is also
+    written to RUN/replay/replay.json.
 
     Example: distilrec replay runs/quickstart
     """

@@ -25,7 +25,7 @@ from distilrec.errors import ArtefactError, RecipeError, StateError
 from distilrec.evaluation.statistics import Comparison, compare
 from distilrec.export import ids_of, write_bundle
 from distilrec.models import DotProductModel, Model
-from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
+from distilrec.pipeline.plan import ALONE, DISTILLED, Plan, other_arms
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.task import Context
 from distilrec.recipe import read_recipe
@@ -42,7 +42,7 @@ K, PATIENCE = 10, 120.0  # seconds until a server must answer
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """How one model fared. versus: NDCG@10 of the last course, the distilled student, beside this one's, by user."""
+    """How one model fared. versus: NDCG@10 of the distilled student beside this one's, by user; None for itself."""
 
     name: str
     replayed: Replayed
@@ -67,7 +67,7 @@ def replay(
     run: Path, *, clicks: int | None = None, connections: int = 16, on_click: Callable[[str, int, int], None]
 ) -> list[Course]:
     """Play them, one model after the other: the teacher's best member that can be served, the student alone, the
-    distilled student.
+    distilled student, and the recipe's further students.
 
     Servers know of each user what training knew; validation clicks come first and count for nothing, test clicks are
     compared with what was recommended before each. clicks: play only the first so many. Bundles are kept in RUN/replay.
@@ -87,7 +87,8 @@ def replay(
                 on_click(name, count[0], len(stream.users))
 
             found.append(Course(name, play(url, stream, k=K, connections=connections, on_click=tell)))
-    last, rng = found[-1], generator(plan.recipe.seed, "replay")
+    rng = generator(plan.recipe.seed, "replay")
+    distilled = next(course for course in found if course.name == DISTILLED)
     _, of = np.unique(
         [str(user) for user, counts in zip(stream.users, stream.counts, strict=True) if counts], return_inverse=True
     )
@@ -96,7 +97,7 @@ def replay(
         return np.bincount(of, course.replayed.ndcg) / np.bincount(of)
 
     courses = [
-        course if course is last else replace(course, versus=compare(by_user(last), by_user(course), rng=rng))
+        course if course is distilled else replace(course, versus=compare(by_user(distilled), by_user(course), rng=rng))
         for course in found
     ]
     told = {course.name: course.told() for course in courses}
@@ -107,17 +108,18 @@ def replay(
 def bundles(run: Path) -> dict[str, Path]:
     """Bundles of what is played, by name, written where they aren't there yet."""
     context, plan = _opened(run)
+    names = {ALONE, DISTILLED}.union(*map(other_arms, plan.recipe.students))
+    students = {arm.name: arm.trained[0].stage for arm in plan.arms if arm.name in names}
+    for stage in (*(task.stage for task in plan.members), *students.values()):
+        if not context.store.done(stage):
+            raise ArtefactError(f"{run}: {stage.name!r} isn't trained; finish the run with: distilrec run")
     wanted = {}
-    for task in (*plan.members, *(arm.trained[0] for arm in plan.arms if arm.name in (ALONE, DISTILLED))):
-        if not context.store.done(task.stage):
-            raise ArtefactError(f"{run}: {task.stage.name!r} isn't trained; finish the run with: distilrec run")
     members = [task.stage for task in plan.members if isinstance(context.model(task.stage), DotProductModel)]
     if members:
         best = max(members, key=lambda stage: _validation(context.store.result(stage)))
         wanted[best.name.replace("member", "teacher", 1)] = best
-    wanted |= {arm.name: arm.trained[0].stage for arm in plan.arms if arm.name in (ALONE, DISTILLED)}
     found = {}
-    for name, stage in wanted.items():
+    for name, stage in (wanted | students).items():
         folder = found[name] = run / FOLDER / f"{name.replace(' ', '-')}-{stage.key}"
         if not (folder / MANIFEST).exists():
             _write(context.model(stage), context.prepared, folder)
