@@ -4,8 +4,8 @@ Runs recipes/movielens-1m.yaml in runs/replay, with one seed, no controls and a 
 of width 128 with the recipe's own settings; or goes on there. The teacher is the best of its members. Measured in turn:
 the models alone, 64 users of the test part at a time, on one core; their servers, asked by wrk for users on 16
 connections, each of the two with a core of its own; and what `distilrec replay` finds, NDCG@10 on the stream of
-held-out clicks. The figures are the light student's, and with `recipe_student_` before them the recipe's own. Needs wrk,
-and two cores with nothing beside.
+held-out clicks. The figures are the light student's, and with `recipe_student_` before them the recipe's own. Needs
+wrk, and two cores with nothing beside.
 """
 
 from __future__ import annotations
