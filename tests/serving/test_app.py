@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import time
@@ -487,6 +488,26 @@ def test_a_page_is_handed_out_beside_the_interface(folder: Path) -> None:
         assert "<h1>Here</h1>" in client.get("/").text
         assert client.get("/%2e%2e/secret").status_code == 404
         assert len(items(client.post("/recommend", json={"user": "u0"}))) == 10
+
+
+def test_a_page_is_packed_for_who_can_unpack_it(folder: Path) -> None:
+    site = folder.parent / "site"
+    site.mkdir()
+    text = "<p>page</p>" * 100
+    for name in ("index.html", "app.js"):
+        (site / name).write_text(text, encoding="utf-8")
+        (site / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    (site / "student.onnx").write_bytes(b"student")
+    with serving(folder, web=site) as client:
+        for path, kind in (("/", "text/html"), ("/app.js", "text/javascript")):
+            packed, plain = (client.get(path, headers={"accept-encoding": each}) for each in ("br, gzip", "identity"))
+            assert packed.text == plain.text == text
+            assert packed.headers["content-type"].partition(";")[0] == plain.headers["content-type"].partition(";")[0]
+            assert plain.headers["content-type"].startswith(kind)
+            assert (packed.headers["content-encoding"], plain.headers.get("content-encoding")) == ("gzip", None)
+            assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+        assert client.get("/student.onnx").content == b"student"
+        assert client.get("/nothing.js").status_code == 404
 
 
 def test_the_description_is_of_what_is_there(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7Q
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 PAGE = ("index.html", "style.css", "app.js")
 LICENCES = "onnxruntime-web {version}: MIT licence, Microsoft Corporation, https://github.com/microsoft/onnxruntime\n"
+PACKED = (".wasm", ".mjs", ".js", ".onnx", ".json", ".html", ".css")  # for servers that hand out NAME.gz
 SECONDS = 120
 
 
@@ -52,6 +54,9 @@ def write_web(model: DotProductModel, served: Served, k: int, folder: Path) -> W
     for part in RUNTIME:
         shutil.copyfile(runtime / part, folder / part)
     (folder / "LICENCES.txt").write_text(LICENCES.format(version=VERSION), encoding="utf-8")
+    for path in list(folder.iterdir()):
+        if path.suffix in PACKED:
+            (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     return whole
 
 

@@ -13,13 +13,13 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from distilrec.errors import StateError
 from distilrec.serving.guard import Guard, Reply, Routes, reply
 from distilrec.serving.metrics import Metrics
 from distilrec.serving.openapi import docs, openapi
+from distilrec.serving.page import Page
 from distilrec.serving.requests import Answers, Event, NewItems, Queries, Query
 from distilrec.serving.service import Service
 from distilrec.serving.settings import Settings
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> ASGIApp:
     metrics = Metrics()
     api = _Api(Service.of(settings), metrics)
     # Paths that aren't ours: the page, if there is one. Starting and stopping.
-    page = [] if settings.web is None else [Mount("/", StaticFiles(directory=settings.web, html=True))]
+    page = [] if settings.web is None else [Mount("/", Page(settings.web))]
     guarded = Guard(api.routes(), Starlette(routes=page, lifespan=api.lifespan), settings, metrics)
     if not settings.cors:
         return guarded
