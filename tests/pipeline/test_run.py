@@ -142,6 +142,10 @@ def test_a_replay_finds_what_was_measured(finished: tuple[Path, Report, list[str
         assert course.told()["ndcg@10"] == pytest.approx(float(np.mean(expected)), abs=1e-6)
     told = json.loads((out / "replay" / "replay.json").read_text(encoding="utf-8"))
     assert told["distilled student"]["ndcg@10"] == courses[-1].told()["ndcg@10"]
+    with pytest.raises(RecipeError, match="no test click is among the first 1"):
+        replay(out, clicks=1, on_click=lambda *_: None)
+    with pytest.raises(ArtefactError, match="no run to replay"):
+        replay(out / "nowhere", on_click=lambda *_: None)
 
 
 def test_every_arm_says_what_it_costs(finished: tuple[Path, Report, list[str]]) -> None:

@@ -127,6 +127,10 @@ def bundles(run: Path) -> dict[str, Path]:
 
 
 def _opened(run: Path) -> tuple[Context, Plan]:
+    if not (run / "recipe.yaml").is_file():
+        raise ArtefactError(
+            f"{run}: no run to replay, it has no recipe.yaml; make one with: distilrec run RECIPE --out {run}"
+        )
     recipe = read_recipe(run / "recipe.yaml")
     if recipe.crosses_domains:
         raise RecipeError(f"{run} has a run for each domain; replay one of them: {run}/DOMAIN")
