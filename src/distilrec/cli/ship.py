@@ -69,7 +69,7 @@ def export_command(
     name = names.get(target, f"student{target.removeprefix('onnx')}.onnx")
     path = out or bundle.resolve().parent / name
     info = export(bundle, target, path, k, Thresholds(least_overlap, least_quality))
-    show({"written": str(path), **info.model_dump()}, as_json)
+    show({"written": str(path), **info.model_dump(exclude_none=True)}, as_json)
 
 
 @app.command()
