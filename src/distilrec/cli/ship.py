@@ -16,6 +16,7 @@ from distilrec.errors import RecipeError, require
 if TYPE_CHECKING:
     from distilrec.serving import Settings
 
+SERVING = ("starlette", "uvicorn", "msgspec", "prometheus_client", "onnxruntime")
 BundlePath = Annotated[Path, typer.Argument(help="A bundle: RUN/bundle, or what save_pretrained wrote.")]
 
 
@@ -104,7 +105,7 @@ def serve(
 
     Example: distilrec serve runs/quickstart/bundle --port 8000
     """
-    for package in ("starlette", "uvicorn", "msgspec", "prometheus_client", "onnxruntime"):
+    for package in SERVING:
         require(package, "serve", "distilrec serve")
     import os
 
@@ -157,7 +158,7 @@ def replay(
     Example: distilrec replay runs/quickstart
     """
     require("torch", "train", "distilrec replay")
-    for package in ("starlette", "uvicorn", "msgspec", "prometheus_client", "onnxruntime"):
+    for package in SERVING:
         require(package, "serve", "distilrec replay")
     from distilrec.pipeline import replay as play
 

@@ -121,7 +121,7 @@ class Guard:
             return reply({"error": str(error)}, 400)
         except StateError as error:
             return reply({"error": f"nothing was kept, the state can't be reached: {error}; try again"}, 503, SOON)
-        except Exception:
+        except Exception:  # whatever it is, the client is told, the log says more, and the server goes on
             _faults.exception("a request failed")
             return reply({"error": "the server failed, its log says how"}, 500)
 

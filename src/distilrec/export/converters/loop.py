@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["serve"]
+__all__ = ["main", "serve"]
 
 
 def serve(answer: Callable[[list[Any]], Any]) -> None:
@@ -25,3 +25,12 @@ def serve(answer: Callable[[list[Any]], Any]) -> None:
         items = np.asarray(answer(inputs)).astype(np.int64).ravel()
         told.write(len(items).to_bytes(8, sys.byteorder) + items.tobytes())
         told.flush()
+
+
+def main(convert: Callable[[str, str], None], opened: Callable[[str], Callable[[list[Any]], Any]]) -> None:
+    """`SCRIPT convert SOURCE OUT` or `SCRIPT serve MODEL`."""
+    what, *paths = sys.argv[1:]
+    if what == "convert":
+        convert(*paths)
+    else:
+        serve(opened(*paths))

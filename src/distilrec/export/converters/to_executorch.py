@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,11 +18,10 @@ def convert(source: str, out: str) -> None:
         file.write(lowered.buffer)
 
 
-def run(path: str) -> None:
-    """Answer."""
+def opened(path: str) -> Callable[[list[Any]], Any]:
+    """What it answers."""
     import torch
     from executorch.runtime import Runtime
-    from loop import serve
 
     program = Runtime.get().load_program(path)
     method = program.load_method("forward")
@@ -31,12 +30,10 @@ def run(path: str) -> None:
         inputs = [torch.tensor(values) for values in given]
         return method.execute([each if each.shape[1] > 1 else each.flatten() for each in inputs])[0]
 
-    serve(answer)
+    return answer
 
 
 if __name__ == "__main__":
-    what, *paths = sys.argv[1:]
-    if what == "convert":
-        convert(*paths)
-    else:
-        run(*paths)
+    from loop import main
+
+    main(convert, opened)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -15,10 +15,9 @@ def convert(source: str, out: str) -> None:
     litert_torch.convert(program.module(), program.example_inputs[0]).export(out)
 
 
-def run(path: str) -> None:
-    """Answer, with one thread."""
+def opened(path: str) -> Callable[[list[Any]], Any]:
+    """What it answers, with one thread."""
     from ai_edge_litert.interpreter import Interpreter
-    from loop import serve
 
     interpreter = Interpreter(model_path=path, num_threads=1)
     interpreter.allocate_tensors()
@@ -31,12 +30,10 @@ def run(path: str) -> None:
         interpreter.invoke()
         return interpreter.get_tensor(items["index"])
 
-    serve(answer)
+    return answer
 
 
 if __name__ == "__main__":
-    what, *paths = sys.argv[1:]
-    if what == "convert":
-        convert(*paths)
-    else:
-        run(*paths)
+    from loop import main
+
+    main(convert, opened)
