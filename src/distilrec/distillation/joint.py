@@ -20,7 +20,7 @@ from distilrec.errors import RecipeError
 from distilrec.losses.chunked import by_autograd, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import cross_entropy_with_logits
-from distilrec.models import DotProductModel, Supervision, look_up, softmax_terms, validator
+from distilrec.models import DotProductModel, Supervision, fit_start_, look_up, softmax_terms, validator
 from distilrec.rng import child_seed
 from distilrec.training import Epoch, TrainingConfig, train
 
@@ -114,7 +114,7 @@ def distil_jointly(
     _, batches = (
         model.batches(split.train, supervision, training.batch_size, disliked) for model in (teacher, student)
     )
-    return train(
+    epochs = train(
         modules,
         batches=batches.epoch,
         loss=loss,
@@ -124,6 +124,8 @@ def distil_jointly(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
+    fit_start_(student, split.train)
+    return epochs
 
 
 def _side(

@@ -22,7 +22,15 @@ from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import sampled_soft_label_kl
-from distilrec.models import DotProductModel, SequenceModel, Supervision, softmax_terms, supervised_loss, validator
+from distilrec.models import (
+    DotProductModel,
+    SequenceModel,
+    Supervision,
+    fit_start_,
+    softmax_terms,
+    supervised_loss,
+    validator,
+)
 from distilrec.models.fitting import RowParts
 from distilrec.rng import child_seed
 from distilrec.soft_labels import SoftBatch, SoftLabels
@@ -110,7 +118,7 @@ def distil(
     objective = _Objective(student, split.train, labels, config, supervision, modules, members)
     known = _known_without_history(split.train, labels)
     batches = student.batches(split.train, supervision, training.batch_size, disliked, known)
-    return train(
+    epochs = train(
         modules,
         batches=batches.epoch,
         loss=objective.loss,
@@ -120,6 +128,8 @@ def distil(
         checkpoint=checkpoint,
         on_epoch=objective.after(on_epoch),
     )
+    fit_start_(student, split.train)
+    return epochs
 
 
 def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.Linear:

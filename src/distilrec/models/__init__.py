@@ -22,6 +22,7 @@ from distilrec.models.random import Random, RandomConfig
 from distilrec.models.registry import AnyModelConfig, build, has_vectors, modalities, reads_content, reads_histories
 from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.models.sequence import SequenceConfig, SequenceModel
+from distilrec.models.start import fit_start_
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
 from distilrec.models.tower import Catalogue, ContentConfig, ItemTower
 from distilrec.models.truncation import truncate_
@@ -69,6 +70,7 @@ __all__ = [
     "build",
     "fit",
     "fit_offset_",
+    "fit_start_",
     "has_vectors",
     "known_elsewhere",
     "load_model",

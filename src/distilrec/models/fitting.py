@@ -22,6 +22,7 @@ from distilrec.losses.supervised import (
 )
 from distilrec.models.base import DotProductModel, Supervision
 from distilrec.models.pairs import look_up, pair_scores
+from distilrec.models.start import fit_start_
 from distilrec.ranking import evaluate
 from distilrec.rng import generator
 from distilrec.training import Epoch, TrainingConfig, train
@@ -46,7 +47,7 @@ def fit(
     disliked: explicit negative feedback of the training part. The other arguments are `train`'s.
     """
     batches = model.batches(split.train, supervision, training.batch_size, disliked)
-    return train(
+    epochs = train(
         model,
         batches=batches.epoch,
         loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
@@ -57,6 +58,8 @@ def fit(
         on_epoch=on_epoch,
         on_weights=on_weights,
     )
+    fit_start_(model, split.train)
+    return epochs
 
 
 def validator(

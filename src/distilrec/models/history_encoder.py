@@ -44,6 +44,11 @@ class HistoryEncoder(SequenceModel):
         self.merge = nn.Linear(config.heads * width, width)
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def last_bias(self) -> Tensor:
+        """(D,)."""
+        return self.norm.bias
+
     def states(self, vectors: Tensor) -> Tensor:
         """(b, L, D)."""
         vectors = self.dropout(vectors * self.width**0.5)

@@ -49,6 +49,11 @@ class SASRec(SequenceModel):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding_size)
 
+    @property
+    def last_bias(self) -> Tensor:
+        """(D,)."""
+        return self.norm.bias
+
     def states(self, vectors: Tensor) -> Tensor:
         """(b, L, D)."""
         x = self.dropout(vectors * self.width**0.5)

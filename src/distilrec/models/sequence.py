@@ -70,6 +70,11 @@ class SequenceModel(DotProductModel):
     def end_states(self, vectors: Tensor, ends: Tensor) -> Tensor:
         """(b, D): those states alone that stand at `ends`, (b,) int64, for much less than all of them cost."""
 
+    @property
+    @abstractmethod
+    def last_bias(self) -> Tensor:
+        """(D,): what is added to each state at its end."""
+
     def batches(
         self,
         train: Interactions,
@@ -107,6 +112,22 @@ class SequenceModel(DotProductModel):
             with torch.no_grad():
                 self.items.copy_(self.tower())
         return self
+
+    def move_origin_(self, state: Tensor) -> None:
+        """Make this state (D,) the origin, which is what an empty history has, in place.
+
+        It is taken from all other states, and its scores are added to the items' biases, so that other answers stay.
+        Raises ModelError where items have no biases.
+        """
+        if self.item_bias() is None:
+            raise ModelError("without item biases a model's origin can't be moved; set item_bias to true")
+        with torch.no_grad():
+            self.last_bias.sub_(state)
+            if self.tower is not None:
+                self.tower.add_to_biases_(state)
+                self.train(self.training)  # makes the items' vectors anew
+            elif self.bias is not None:
+                self.bias.add_(self.items @ state)
 
     def serving_state(self) -> dict[str, Tensor]:
         """Without the tower's own vectors of ids, which are in those of the items."""

@@ -142,6 +142,21 @@ class ItemTower(nn.Module):
             known = torch.cat([known, torch.zeros_like(known[:, :1])], dim=1)
         return self._gated(torch.stack(sources, dim=1), known)
 
+    def add_to_biases_(self, state: Tensor) -> None:
+        """Add state . v to the bias b behind each item's vector v, of new items too, in place; v stays as it is.
+
+        v and b are sums of a source's linear map, so this is done in those maps, and undone in the gates, which read
+        both.
+        """
+        with torch.no_grad():
+            for part in self.parts.values():
+                assert isinstance(part, _Part)
+                part.last.weight[-1] += state @ part.last.weight[:-1]
+                part.last.bias[-1] += state @ part.last.bias[:-1]
+            if self.ids is not None:
+                self.ids[:, -1] += self.ids[:, :-1] @ state
+            self.gate[:, :-2] -= self.gate[:, -2:-1] * state
+
     def gates(self) -> Tensor:
         """(N, M): the weight of each modality, then of ids, in each item's vector."""
         with torch.no_grad():
@@ -224,6 +239,13 @@ class _Part(nn.Module):
         nn.init.normal_(last.weight, std=std / inner**0.5)
         nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(nn.Dropout(config.dropout), *layers, last)
+
+    @property
+    def last(self) -> nn.Linear:
+        """The map to the item's vector, and its bias behind."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last
 
     def forward(self, components: Tensor) -> Tensor:
         mapped: Tensor = self.layers(components)
