@@ -16,7 +16,17 @@ from pydantic import JsonValue
 
 from distilrec.report.parts import Environment
 
-__all__ = ["PACKAGES", "RESULTS", "ROOT", "commit", "machine", "versions", "write_result"]
+__all__ = [
+    "PACKAGES",
+    "RESULTS",
+    "ROOT",
+    "add_figures",
+    "commit",
+    "figures_of",
+    "machine",
+    "versions",
+    "write_result",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -79,6 +89,24 @@ def write_result(
         "figures": dict(figures),
         "detail": dict(detail),
     }
+    return _write(folder, name, content)
+
+
+def figures_of(name: str, folder: Path = RESULTS) -> dict[str, float]:
+    """The figures of NAME.json; none where it hasn't been measured."""
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_bytes())["figures"]) if path.exists() else {}
+
+
+def add_figures(name: str, figures: Mapping[str, float], folder: Path = RESULTS) -> None:
+    """Put figures that another benchmark has measured beside those of NAME.json, where there is one."""
+    path = folder / f"{name}.json"
+    if path.exists():
+        content = json.loads(path.read_bytes())
+        _write(folder, name, content | {"figures": content["figures"] | dict(figures)})
+
+
+def _write(folder: Path, name: str, content: Mapping[str, object]) -> Path:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"

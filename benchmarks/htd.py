@@ -3,7 +3,8 @@
 Kang et al., KDD 2021, trained with the settings of their public code: BPR of width 200 as the teacher, BPR of width 20
 alone, with FTD and with HTD. DISTILREC_DATA names the folder that holds citeulike/interactions.parquet, with columns
 user_id, item_id and split. Every cell, an arm with a seed, is written to results/htd/ as it ends; a run begun again
-keeps what is there, and a deleted cell is measured anew. Teachers are kept in ~/.cache/distilrec-htd.
+keeps what is there, and a deleted cell is measured anew. The means over seeds are in results/htd.json, and beside the
+figures of results/methods_citeulike.json. Teachers are kept in ~/.cache/distilrec-htd.
 
 As in theirs: the loss is a sum over interactions plus lambda times a sum over pairs; L2 of all weights is added to
 their gradients at each step, which is what their Adam does (AdamW without decay is Adam); a negative for each
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import RESULTS, add_figures, write_result
 from benchmarks.htd_training import BATCH, EPOCHS, METRIC, Arm, measure, say
 from distilrec.data import Columns, ColumnSplit, DataConfig, Split, final_queries, load
 from distilrec.distillation.methods import FTD, HTD
@@ -129,7 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     cells = {name: json.loads(path.read_bytes()) for name, path in paths.items()}
     command = "python -m benchmarks.htd" + _shorter(run.epochs)
-    print(write_result("htd", command, figures(cells), cells, folder=given.out))
+    found = figures(cells)
+    print(write_result("htd", command, found, cells, folder=given.out))
+    add_figures("methods_citeulike", found, given.out)
 
 
 def _shorter(epochs: int) -> str:

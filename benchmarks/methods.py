@@ -4,7 +4,7 @@ Runs what `distilrec bench methods recipes/methods/NAME.yaml` runs, in runs/meth
 writes results/methods_NAME.json. Tuning trials are kept in results/methods/NAME.json, so that hours of them aren't lost
 with runs/; teacher, soft labels and the students that are tested are trained anew there. Figures by width are those of
 the method with the best validation quality; where the metric is NDCG@10, they are those of plain soft labels at the
-first width.
+first width. Beside CiteULike's own stand those of `python -m benchmarks.htd`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.from_report import METRIC, figures
-from benchmarks.harness import RESULTS, ROOT, write_result
+from benchmarks.harness import RESULTS, ROOT, figures_of, write_result
 from benchmarks.trials import Keeping, keep, restore
 from distilrec.cli.progress import Display
 from distilrec.pipeline import bench_methods
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = f"python -m benchmarks.methods {chosen.name}{options}"
     of_one = next(iter(reports.values()))
     found = figures_of_one(of_one) if of_one.metric == METRIC else figures_by_width(reports)
+    if chosen.name == "citeulike":
+        found |= figures_of("htd")
     detail = {f"width {width}": detail_of(report) for width, report in reports.items()}
     print(write_result(f"methods_{chosen.name}", command, found, detail, environment=of_one.environment))
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks import htd, htd_training
+from benchmarks.harness import figures_of, write_result
 from distilrec.data import LeaveLastOut, PairBatches, Split, clusters, split
 from distilrec.distillation.methods import HTD
 from distilrec.models import MatrixFactorization, MatrixFactorizationConfig
@@ -96,6 +97,7 @@ def test_a_run_goes_on_and_sums_up(data: Split, tmp_path: Path, monkeypatch: pyt
     htd.main([*options, "--arms", "htd", "--seeds", "1"])
     assert measured == ["teacher.1", "htd.1"]
     assert not (tmp_path / "htd.json").exists()
+    write_result("methods_citeulike", "c", {"recall@50_width20": 0.5}, {}, folder=tmp_path)
     htd.main([*options, "--seeds", "0", "1"])
     assert sorted(measured) == sorted(f"{arm}.{seed}" for arm in htd.ARMS for seed in (0, 1))
     result = json.loads((tmp_path / "htd.json").read_text(encoding="utf-8"))
@@ -107,3 +109,4 @@ def test_a_run_goes_on_and_sums_up(data: Split, tmp_path: Path, monkeypatch: pyt
         "htd_reproduced_recall@50_width20",
         "teacher_reproduced_recall@50_width200",
     }
+    assert figures_of("methods_citeulike", tmp_path) == {"recall@50_width20": 0.5, **result["figures"]}

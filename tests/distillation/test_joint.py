@@ -64,7 +64,7 @@ def test_a_teacher_that_needs_the_graph_gets_it(data, student):
 def prepared(monkeypatch, teacher, pupil, data, config, **options):
     """The modules, one batch and the parts of its loss, as `train` gets them."""
     caught = {}
-    monkeypatch.setattr(joint, "train", lambda modules, **handed: caught.update(handed, modules=modules))
+    monkeypatch.setattr(joint, "train_model", lambda modules, *of, **handed: caught.update(handed, modules=modules))
     distil_jointly(teacher, pupil, data, config, Supervision(), TRAINING, seed=0, **options)
     rng = np.random.default_rng(0)
     batch = next(iter(caught["batches"](rng)))

@@ -66,6 +66,13 @@ class TestFusion(ContentContract):
     training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
 
 
+class TestContentOfNewItemsOnly(ContentContract):
+    config = HistoryEncoderConfig(
+        embedding_size=32, history_length=8, dropout=0.1, content={"modalities": ("text", "image"), "new_only": True}
+    )
+    training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
+
+
 class TestContentAlone(ContentContract):
     config = HistoryEncoderConfig(
         embedding_size=32, history_length=8, dropout=0.0, content={"modalities": ("text",), "ids": False, "hidden": 16}
@@ -115,11 +122,13 @@ def test_principal_components_are_those_of_the_chosen_items():
     np.testing.assert_allclose(along / along[0, 0], np.eye(4), atol=1e-4)
 
 
-def test_an_item_that_training_never_saw_is_ranked_by_its_content():
+@pytest.mark.parametrize("new_only", [False, True])
+def test_an_item_that_training_never_saw_is_ranked_by_its_content(new_only):
     """Else an id model's fate of new items, to be a negative of every query, would meet a content model's, too."""
     data = split(clusters(n_users=200).interactions, ColdItems(share=0.3))
     trained = data.train.item_counts() > 0
-    config = HistoryEncoderConfig(embedding_size=16, history_length=8, dropout=0.0, content={"modalities": ("text",)})
+    content = {"modalities": ("text",), "new_only": new_only}
+    config = HistoryEncoderConfig(embedding_size=16, history_length=8, dropout=0.0, content=content)
     model = build(config, data.log.n_users, N, seed=0, catalogue=catalogue(trained, text=features()))
     training = TrainingConfig(epochs=30, evaluate_every=10, batch_size=32, learning_rate=0.02)
     fit(model, data, Supervision(), training, seed=0)
@@ -130,6 +139,31 @@ def test_an_item_that_training_never_saw_is_ranked_by_its_content():
     # Some three of the twelve cold items belong to the user's cluster.
     assert evaluate(cold, queries[asked], targets[asked], ["hit_rate@3"])["hit_rate@3"].mean() > 0.8
     assert evaluate(model, queries[asked], targets[asked], ["hit_rate@10"])["hit_rate@10"].mean() > 0.8
+
+
+def test_placing_new_items_changes_nothing_else(monkeypatch):
+    """Content for new items only: what is said of the others is what a model says that never looks at content."""
+    data = split(clusters(n_users=200).interactions, ColdItems(share=0.3))
+    trained = data.train.item_counts() > 0
+    content = {"modalities": ("text", "image"), "new_only": True, "dropout": 0.3, "modality_dropout": 0.5}
+    config = HistoryEncoderConfig(embedding_size=16, history_length=8, content=content)
+    scores = []
+    for epochs in (1, 6):
+        monkeypatch.setattr("distilrec.models.fitting.PLACING_EPOCHS", epochs)
+        model = build(config, data.log.n_users, N, seed=0, catalogue=catalogue(trained))
+        fit(model, data, Supervision(), TrainingConfig(epochs=3, batch_size=32, learning_rate=0.02), seed=0)
+        assert all(weight.requires_grad for weight in model.parameters())
+        assert not model.training
+        assert model.tower.gates()[torch.from_numpy(trained)].argmax(1).eq(2).all()
+        torch.testing.assert_close(model.items[trained], model.tower.ids[trained])
+        scores.append(model.score(data.queries("test")[0]).detach())
+    torch.testing.assert_close(scores[0][:, trained], scores[1][:, trained], rtol=0, atol=0)
+    assert not torch.allclose(scores[0][:, ~trained], scores[1][:, ~trained], atol=0.1)
+
+
+def test_content_for_new_items_only_needs_ids():
+    with pytest.raises(ValidationError, match="set ids to true"):
+        ContentConfig(modalities=("text",), ids=False, new_only=True)
 
 
 def test_new_items_are_read_and_ranked_at_once(tmp_path):

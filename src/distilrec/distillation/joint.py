@@ -20,9 +20,10 @@ from distilrec.errors import RecipeError
 from distilrec.losses.chunked import by_autograd, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import cross_entropy_with_logits
-from distilrec.models import DotProductModel, Supervision, fit_start_, look_up, softmax_terms, validator
+from distilrec.models import DotProductModel, Supervision, look_up, softmax_terms, validator
+from distilrec.models.fitting import train_model
 from distilrec.rng import child_seed
-from distilrec.training import Epoch, TrainingConfig, train
+from distilrec.training import Epoch, TrainingConfig
 
 __all__ = ["BD", "AnyJointMethod", "Mutual", "check_pair", "distil_jointly"]
 
@@ -114,8 +115,10 @@ def distil_jointly(
     _, batches = (
         model.batches(split.train, supervision, training.batch_size, disliked) for model in (teacher, student)
     )
-    epochs = train(
+    return train_model(
         modules,
+        student,
+        split.train,
         batches=batches.epoch,
         loss=loss,
         validate=validator(student, split, training.metric),
@@ -124,8 +127,6 @@ def distil_jointly(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
-    fit_start_(student, split.train)
-    return epochs
 
 
 def _side(

@@ -26,15 +26,14 @@ from distilrec.models import (
     DotProductModel,
     SequenceModel,
     Supervision,
-    fit_start_,
     softmax_terms,
     supervised_loss,
     validator,
 )
-from distilrec.models.fitting import RowParts
+from distilrec.models.fitting import RowParts, train_model
 from distilrec.rng import child_seed
 from distilrec.soft_labels import SoftBatch, SoftLabels
-from distilrec.training import Epoch, TrainingConfig, train
+from distilrec.training import Epoch, TrainingConfig
 
 __all__ = ["DistillationConfig", "distil"]
 
@@ -118,8 +117,10 @@ def distil(
     objective = _Objective(student, split.train, labels, config, supervision, modules, members)
     known = _known_without_history(split.train, labels)
     batches = student.batches(split.train, supervision, training.batch_size, disliked, known)
-    epochs = train(
+    return train_model(
         modules,
+        student,
+        split.train,
         batches=batches.epoch,
         loss=objective.loss,
         validate=validator(student, split, training.metric),
@@ -128,8 +129,6 @@ def distil(
         checkpoint=checkpoint,
         on_epoch=objective.after(on_epoch),
     )
-    fit_start_(student, split.train)
-    return epochs
 
 
 def _projection(student: DotProductModel, labels: SoftLabels, seed: int) -> nn.Linear:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from distilrec.data import Batch, Interactions, Split
@@ -22,12 +22,15 @@ from distilrec.losses.supervised import (
 )
 from distilrec.models.base import DotProductModel, Supervision
 from distilrec.models.pairs import look_up, pair_scores
+from distilrec.models.sequence import SequenceModel
 from distilrec.models.start import fit_start_
 from distilrec.ranking import evaluate
-from distilrec.rng import generator
+from distilrec.rng import child_seed, generator
 from distilrec.training import Epoch, TrainingConfig, train
 
-__all__ = ["RowParts", "fit", "softmax_terms", "supervised_loss", "validator"]
+__all__ = ["RowParts", "fit", "softmax_terms", "supervised_loss", "train_model", "validator"]
+
+PLACING_EPOCHS = 3
 
 
 def fit(
@@ -47,8 +50,10 @@ def fit(
     disliked: explicit negative feedback of the training part. The other arguments are `train`'s.
     """
     batches = model.batches(split.train, supervision, training.batch_size, disliked)
-    epochs = train(
+    return train_model(
         model,
+        model,
+        split.train,
         batches=batches.epoch,
         loss=lambda batch, rng: {"loss": supervised_loss(model, batch, model.encode(batch), supervision, rng)},
         validate=validator(model, split, training.metric),
@@ -58,7 +63,51 @@ def fit(
         on_epoch=on_epoch,
         on_weights=on_weights,
     )
-    fit_start_(model, split.train)
+
+
+def train_model(
+    modules: nn.Module,
+    model: DotProductModel,
+    log: Interactions,
+    *,
+    batches: Callable[[np.random.Generator], Iterable[Batch]],
+    loss: Callable[[Batch, np.random.Generator], Mapping[str, Tensor]],
+    validate: Callable[[], float],
+    config: TrainingConfig,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_weights: Callable[[int, Mapping[str, Tensor]], None] | None = None,
+) -> list[Epoch]:
+    """`train`, and then teach `model`, one of the modules, what it can learn once that is done.
+
+    That is what to answer to an empty history, and where items belong of which it will know the content alone. The
+    latter takes a few epochs more of the same loss, in which nothing but the maps of content is learned; few, since
+    nothing tells here when new items would begin to suffer. The epochs that are returned are those before.
+    """
+    epochs = train(
+        modules,
+        batches=batches,
+        loss=loss,
+        validate=validate,
+        config=config,
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        on_weights=on_weights,
+    )
+    fit_start_(model, log)
+    if isinstance(model, SequenceModel) and model.places_new_items:
+        shorter = config.model_copy(update={"epochs": PLACING_EPOCHS, "evaluate_every": PLACING_EPOCHS})
+        with model.placing(modules):
+            train(
+                modules,
+                batches=batches,
+                loss=loss,
+                validate=validate,
+                config=shorter,
+                seed=child_seed(seed, "placing"),
+            )
     return epochs
 
 

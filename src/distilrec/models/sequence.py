@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from distilrec.scoring import Queries, Ragged
 __all__ = ["SequenceConfig", "SequenceModel"]
 
 PLACES_PER_PASS = 25_600
+AS_NEW = 0.8  # share of items that are known by their content while new ones are placed
 
 
 class SequenceConfig(VectorConfig):
@@ -61,6 +63,7 @@ class SequenceModel(DotProductModel):
             config = config.model_copy(update={"content": self.tower.config})
         self.config = config
         self._of_step: Tensor | None = None
+        self._placing = False
 
     @abstractmethod
     def states(self, vectors: Tensor) -> Tensor:
@@ -92,12 +95,38 @@ class SequenceModel(DotProductModel):
         assert batch.histories is not None  # SequenceBatches always gives them
         if self._trains_tower:
             assert self.tower is not None
-            self._of_step = self.tower()  # the same for histories and scores, whatever is dropped
+            # The same for histories and scores, whatever is dropped; but new items are placed among states as they are.
+            self._of_step = self.tower(as_new=AS_NEW if self._placing else 0.0)
         return self.states(self.embed(self.tensor(batch.histories))).flatten(0, 1)[self.tensor(batch.places)]
 
     @property
     def _trains_tower(self) -> bool:
-        return self.training and self.tower is not None and self.tower.can_be_run
+        return self.tower is not None and self.tower.training and self.tower.can_be_run
+
+    @property
+    def places_new_items(self) -> bool:
+        """Whether it has yet to learn, once it is trained, where an item belongs of which only content is known."""
+        return self.tower is not None and self.tower.can_be_run and self.tower.config.new_only
+
+    @contextmanager
+    def placing(self, modules: nn.Module) -> Iterator[None]:
+        """Training `modules`, this model among them, teaches nothing but where items belong by their content.
+
+        All else is as it is, and histories are read without dropout. In each step four items of five are known by their
+        content, the rest as they are: were all known by content, what it adds to every item alike would be anyone's
+        guess, and new items couldn't be compared with the others.
+        """
+        assert self.tower is not None  # who asks has seen that it places new items
+        learned = {weight: weight.requires_grad for weight in modules.parameters()}
+        modules.requires_grad_(False)
+        self.tower.content_requires_grad_()
+        self._placing = True
+        try:
+            yield
+        finally:
+            self._placing = False
+            for weight, before in learned.items():
+                weight.requires_grad_(before)
 
     @property
     def trained_items(self) -> NDArray[np.bool_] | None:
@@ -106,7 +135,9 @@ class SequenceModel(DotProductModel):
 
     def train(self, mode: bool = True) -> SequenceModel:
         """Switch between training and serving, for which the items' vectors are made once."""
-        super().train(mode)
+        super().train(mode and not self._placing)
+        if self._placing and self.tower is not None:
+            self.tower.train(mode)
         self._of_step = None
         if not mode and self.tower is not None and self.tower.can_be_run:
             with torch.no_grad():
@@ -173,7 +204,8 @@ class SequenceModel(DotProductModel):
 
     def embed(self, histories: Tensor) -> Tensor:
         """(b, L, D): the vectors of items (b, L) int64; of padding, -1, those of item 0, which nothing reads."""
-        return nn.functional.embedding(histories.clamp(min=0), self.item_vectors())
+        vectors = self.items[:, : self.width] if self._placing else self.item_vectors()
+        return nn.functional.embedding(histories.clamp(min=0), vectors)
 
     def hidden(self, queries: Queries) -> Tensor:
         """(B, D) float32; zeros for an empty history. Queries whose histories share a start share a pass."""

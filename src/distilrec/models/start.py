@@ -51,5 +51,5 @@ def _likeliest(vectors: Tensor, biases: Tensor, counts: Tensor) -> Tensor:
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     return state.detach()

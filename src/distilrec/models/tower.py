@@ -26,7 +26,9 @@ class ContentConfig(ModelConfig):
     """How a model knows its items.
 
     modalities: names of the recipe's content. ids: whether each item seen in training has a vector of its own besides;
-    without, a model says the same of two items with the same content. components: principal components that are kept of
+    without, a model says the same of two items with the same content. new_only: whether content is for items without a
+    vector of their own alone, so that the others are known as well as by a model without content; it is learned once
+    the rest is. components: principal components that are kept of
     each modality; with many, some thousand items are soon learned by heart, and new ones not understood. hidden: width
     of a layer between these and the item's vector; 0: none. dropout: of what a modality gives. modality_dropout: share
     of items, in each training step, that a modality is withheld of, ids too, so that any subset serves. widths: of the
@@ -35,6 +37,7 @@ class ContentConfig(ModelConfig):
 
     modalities: tuple[str, ...] = ()
     ids: bool = True
+    new_only: bool = False
     components: int = Field(default=32, ge=1)
     hidden: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -47,6 +50,8 @@ class ContentConfig(ModelConfig):
             raise ValueError(f"{IDS!r} is no modality; say ids: true")
         if not self.modalities:
             raise ValueError("content names no modality; leave it out for a model that knows items by their ids alone")
+        if self.new_only and not self.ids:
+            raise ValueError("new_only: without ids no item has a vector of its own; set ids to true")
         return self
 
 
@@ -63,9 +68,9 @@ class ItemTower(nn.Module):
 
     h_im is a linear map, or a perceptron, of the modality's principal components. They share one scale: were each of
     unit variance, the small ones, mostly noise, would let the map learn items by heart. For ids it is the item's own
-    vector, known of items that training has seen. Gates: a linear map of h_im and a bias. An item of which nothing is
-    known has a vector of zeros. Our own design; whole inputs are dropped as by Volkovs, Yu and Poutanen, DropoutNet,
-    NIPS 2017.
+    vector, known of items that training has seen; where content is for new items only, it is all that is read of these.
+    Gates: a linear map of h_im and a bias. An item of which nothing is known has a vector of zeros. Our own design;
+    whole inputs are dropped as by Volkovs, Yu and Poutanen, DropoutNet, NIPS 2017.
     """
 
     def __init__(
@@ -101,12 +106,15 @@ class ItemTower(nn.Module):
         """Whether the content is there; a model that was read from disk has its vectors instead."""
         return bool(self._inputs)
 
-    def forward(self, withheld: Collection[str] = ()) -> Tensor:
-        """(N, D): the vectors of all items; in training with modality dropout. withheld: sources that aren't known."""
+    def forward(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
+        """(N, D): the vectors of all items; in training with modality dropout.
+
+        withheld: sources that aren't known. as_new: the share of items, drawn anew, whose ids aren't.
+        """
         sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
         if self.ids is not None:
             sources.append(self.ids)
-        known = self._known & torch.tensor([name not in withheld for name in self.sources])
+        known = self._known_but(withheld, as_new)
         if self.training and self.config.modality_dropout and len(sources) > 1:
             kept = known & (torch.rand(known.shape) >= self.config.modality_dropout)
             known = torch.where(kept.any(1, keepdim=True), kept, known)
@@ -142,6 +150,11 @@ class ItemTower(nn.Module):
             known = torch.cat([known, torch.zeros_like(known[:, :1])], dim=1)
         return self._gated(torch.stack(sources, dim=1), known)
 
+    def content_requires_grad_(self) -> None:
+        """Let the maps of content be trained, and the gates."""
+        self.parts.requires_grad_(True)
+        self.gate.requires_grad_(True)
+
     def add_to_biases_(self, state: Tensor) -> None:
         """Add state . v to the bias b behind each item's vector v, of new items too, in place; v stays as it is.
 
@@ -162,7 +175,16 @@ class ItemTower(nn.Module):
         with torch.no_grad():
             sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
             stacked = torch.stack([*sources, *([] if self.ids is None else [self.ids])], dim=1)
-            return self._weights(stacked, self._known)
+            return self._weights(stacked, self._known_but())
+
+    def _known_but(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
+        """(N, M) bool: what is read of each item; the arguments are forward's."""
+        known = self._known & torch.tensor([name not in withheld for name in self.sources])
+        if as_new:
+            known[:, -1] &= torch.rand(len(known)) >= as_new
+        if self.config.new_only:
+            known[:, :-1] &= ~known[:, -1:]
+        return known
 
     def _gated(self, sources: Tensor, known: Tensor) -> Tensor:
         """sources: (n, M, D). known: (n, M) bool."""
