@@ -84,7 +84,11 @@ def content(files: Path, **changed: Any) -> dict[str, Any]:
         "hybrid": {
             "members": {"ease": {"model": "ease"}, "like": {"model": "content_knn", "weights": {"vector": 1.0}}}
         },
-        "students": {"kind-only": {"model": model("kind", ids=False)}, "ids-only": {"model": model()}},
+        "students": {
+            "kind-only": {"model": model("kind", ids=False)},
+            "ids-only": {"model": model()},
+            "placing": {"model": model("vector", "kind", new_only=True)},
+        },
         "evaluation": {
             "seeds": 2,
             "metrics": ["ndcg@10", "recall@10"],
@@ -111,6 +115,7 @@ def test_cold_and_warm_items_are_measured_in_every_arm(finished):
     assert among["content-kNN"] > 0.5 > among["random"]
     assert among["ridge regression"] > among["random"]
     assert among["distilled student"] > 0.5
+    assert among["placing, distilled"] > 0.5
 
 
 def test_every_student_is_compared_with_itself_alone(finished):

@@ -54,6 +54,11 @@ class ContentConfig(ModelConfig):
             raise ValueError("new_only: without ids no item has a vector of its own; set ids to true")
         return self
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The M modalities, and `ids` where items have them, in the order of the gates."""
+        return (*self.modalities, *([IDS] if self.ids else []))
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -89,17 +94,12 @@ class ItemTower(nn.Module):
         # A model that is read from disk has these in the vectors that it keeps.
         own = config.ids and catalogue is not None
         self.ids = nn.Parameter(torch.randn(n_items, width) * std) if own else None
-        self.gate = nn.Parameter(torch.zeros(len(self.sources), width + 1))
+        self.gate = nn.Parameter(torch.zeros(len(config.sources), width + 1))
         self._inputs: list[Tensor] = []
         self._known = torch.empty(0)
         self.trained: NDArray[np.bool_] | None = None
         if catalogue is not None:
             self._read(catalogue)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The M modalities, and `ids` where the model has them, in the order of the gates."""
-        return (*self.config.modalities, *([IDS] if self.config.ids else []))
 
     @property
     def can_be_run(self) -> bool:
@@ -179,7 +179,7 @@ class ItemTower(nn.Module):
 
     def _known_but(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
         """(N, M) bool: what is read of each item; the arguments are forward's."""
-        known = self._known & torch.tensor([name not in withheld for name in self.sources])
+        known = self._known & torch.tensor([name not in withheld for name in self.config.sources])
         if as_new:
             known[:, -1] &= torch.rand(len(known)) >= as_new
         if self.config.new_only:

@@ -26,7 +26,7 @@ from distilrec.pipeline.content_tasks import (
     PlaceByRidge,
     TuneContentKNN,
 )
-from distilrec.pipeline.sources import ablations
+from distilrec.pipeline.sources import ablations, asked_for
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Task
 from distilrec.pipeline.tasks import (
@@ -246,12 +246,11 @@ class Plan:
         member = self.members[0]
         content = member.member.model.content if isinstance(member.member.model, SequenceConfig) else None
         assert content is not None  # the recipe has seen to it
-        sources = (*content.modalities, *(["ids"] if content.ids else []))
-        arms = []
-        for name, withheld in ablations(sources).items():
-            kept = " and ".join(source for source in sources if source not in withheld)
+        which, arms = "new items" if content.new_only else "items", []
+        for name, withheld in ablations(content).items():
+            kept = " and ".join(source for source in asked_for(content) if source not in withheld)
             task = Ablation(Stage(f"{TEACHER}, {name}", {}, (member.stage,)), member.stage, name)
-            method = f"the teacher, items known by {kept}"
+            method = f"the teacher, {which} known by {kept}"
             arms.append(Arm(f"{TEACHER}, {name}", "teacher", method, (self.recipe.seed,), (task,), None))
         return arms
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from distilrec.models import Model, SequenceModel, fit_offset_, save_model
+from distilrec.models import ContentConfig, Model, SequenceModel, fit_offset_, save_model
 from distilrec.pipeline.task import Context
 
-__all__ = ["ablations", "give_room", "save_ablations"]
+__all__ = ["ablations", "asked_for", "give_room", "save_ablations"]
 
 
-def ablations(sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What is withheld of a model of these sources, by what that is called: all but one, and each one.
+def asked_for(content: ContentConfig) -> tuple[str, ...]:
+    """The sources that an ablation is about: where content is for new items only, the others keep their ids."""
+    return content.modalities if content.new_only else content.sources
 
-    >>> ablations(("text", "ids"))
+
+def ablations(content: ContentConfig) -> dict[str, tuple[str, ...]]:
+    """What is withheld of a model that knows items so, by what that is called: all sources but one, and each one.
+
+    >>> ablations(ContentConfig(modalities=("text",)))
     {'text only': ('ids',), 'ids only': ('text',)}
+    >>> ablations(ContentConfig(modalities=("text", "image"), new_only=True))
+    {'text only': ('image',), 'image only': ('text',)}
     """
+    sources = asked_for(content)
     alone = {f"{one} only": tuple(name for name in sources if name != one) for one in sources}
     without = {f"without {one}": (one,) for one in sources}
     return alone if len(sources) <= 2 else alone | without
@@ -29,7 +36,7 @@ def save_ablations(model: Model, context: Context, cost: float | None, folder: P
     assert isinstance(model, SequenceModel)  # the recipe has seen to it
     assert model.tower is not None
     whole = model.items.clone()
-    for name, withheld in ablations(model.tower.sources).items():
+    for name, withheld in ablations(model.tower.config).items():
         with torch.no_grad():
             model.items.copy_(model.tower(withheld))
         give_room(model, context, cost)
