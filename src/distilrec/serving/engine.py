@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,8 +35,7 @@ Places: TypeAlias = NDArray[np.integer[Any]]
 _Best: TypeAlias = Callable[[Sequence["Ask"], Vectors, Places, Places], tuple[Places, Vectors]]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A query in places.
 
     filter_seen: the history must not come back, as `denied` mustn't. allowed: (N,) bool, or None for all. last: (D,)

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
@@ -31,8 +30,7 @@ Header: TypeAlias = tuple[bytes, bytes]
 SOON: Header = (b"retry-after", b"1")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer. headers: beside its type and length."""
 
     body: bytes
@@ -59,6 +57,28 @@ class _RefusedError(Exception):
     def __init__(self, status: int, why: str, *headers: Header) -> None:
         super().__init__(why)
         self.reply = reply({"error": why}, status, *headers)
+
+
+class _Within:
+    """Refuses a request that doesn't come within so many seconds: asyncio.timeout, in a third of the time it takes."""
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # requests are tasks
+        self._seconds, self._task, self._late = seconds, task, False
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._late = True
+        self._task.cancel()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._late and kind is asyncio.CancelledError and self._task.uncancel() == 0:
+            raise _RefusedError(408, f"the request didn't come within {self._seconds:g} seconds") from None
 
 
 class Guard:
@@ -174,20 +194,17 @@ class Guard:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None where its sender went away."""
-        limit, seconds = self._settings.body_limit, self._settings.timeout
+        limit = self._settings.body_limit
         parts, size, more = [], 0, True
-        try:
-            async with asyncio.timeout(seconds):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    parts.append(message.get("body", b""))
-                    size, more = size + len(parts[-1]), message.get("more_body", False)
-                    if size > limit or (more and len(parts) == 1 and _announced(scope) > limit):
-                        raise _RefusedError(413, f"a request has at most {limit:,} bytes")
-        except TimeoutError:
-            raise _RefusedError(408, f"the request didn't come within {seconds:g} seconds") from None
+        with _Within(self._settings.timeout):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                parts.append(message.get("body", b""))
+                size, more = size + len(parts[-1]), message.get("more_body", False)
+                if size > limit or (more and len(parts) == 1 and _announced(scope) > limit):
+                    raise _RefusedError(413, f"a request has at most {limit:,} bytes")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _tell(self, scope: Scope, name: str, status: int, seconds: float) -> None:
