@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = "python -m benchmarks.htd" + _shorter(run.epochs)
     found = figures(cells)
     print(write_result("htd", command, found, cells, folder=given.out))
-    add_figures("methods_citeulike", found, given.out)
+    if run.epochs == EPOCHS:
+        add_figures("methods_citeulike", found, given.out)
 
 
 def _shorter(epochs: int) -> str:

@@ -91,6 +91,7 @@ def test_a_run_goes_on_and_sums_up(data: Split, tmp_path: Path, monkeypatch: pyt
     small["htd"] = replace(small["htd"], method=HTD(reduction="sum", groups=3))
     monkeypatch.setattr(htd, "ARMS", small)
     monkeypatch.setattr(htd, "SEEDS", 2)
+    monkeypatch.setattr(htd, "EPOCHS", 1)  # of shorter runs the figures stay out of CiteULike's
     monkeypatch.setattr(htd, "measure", note)
     monkeypatch.setattr(htd, "read", lambda: data)
     options = ["--out", str(tmp_path), "--teachers", str(tmp_path / "teachers"), "--epochs", "1", "--threads", "1"]

@@ -12,6 +12,7 @@ from distilrec.distillation.bidirectional import bidirectional, draw, ranks
 from distilrec.errors import RecipeError
 from distilrec.losses import mission_loss
 from distilrec.models import (
+    HistoryEncoderConfig,
     LightGCNConfig,
     MatrixFactorizationConfig,
     Popularity,
@@ -154,6 +155,9 @@ def test_sides_that_do_not_fit_are_refused(data, student, monkeypatch):
         attempt(a_teacher(data, True), student(True, history_length=9))
     with pytest.raises(RecipeError, match="needs the loss 'softmax'"):
         attempt(a_teacher(data, False), student(), "bpr")
+    placing = HistoryEncoderConfig(content={"modalities": ("text",), "new_only": True})
+    with pytest.raises(RecipeError, match="doesn't place new items"):
+        joint.check_pair(placing, placing, Supervision())
     monkeypatch.setattr(joint, "LARGEST_CATALOGUE", 39)
     with pytest.raises(RecipeError, match="these data have 40"):
         attempt(a_teacher(data, False), student())

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from distilrec.data import Features, Interactions, LeaveLastOut, clusters, split
+from distilrec.errors import ModelError
 from distilrec.models import (
     Catalogue,
     ContentConfig,
@@ -15,6 +16,8 @@ from distilrec.models import (
     build,
     fit,
     fit_start_,
+    load_model,
+    save_model,
 )
 from distilrec.scoring import Queries, Ragged
 from distilrec.training import TrainingConfig
@@ -57,6 +60,20 @@ def test_a_model_that_knows_items_by_content_keeps_its_answers_and_those_about_n
     after = model.extended(new, 2).score(NOBODY)
     likelier = (after.log_softmax(1) - nobody.log_softmax(1)).detach()[0]
     assert likelier[3] > 0.5  # which three of four histories begin with
+
+
+def test_a_model_read_from_disk_can_be_moved_too(tmp_path):
+    content = ContentConfig(modalities=("text",), components=4)
+    every, rng = np.ones(6, np.bool_), np.random.default_rng(0)
+    known = Catalogue({"text": Features(rng.normal(size=(6, 5)).astype("f4"), every)}, every)
+    config = HistoryEncoderConfig(embedding_size=8, history_length=4, content=content)
+    save_model(build(config, 5, 6, seed=0, catalogue=known).eval(), tmp_path)
+    model = load_model(tmp_path)
+    before = model.score(SOMEBODY).detach()
+    model.move_origin_(torch.ones(8))
+    torch.testing.assert_close(model.score(SOMEBODY).detach(), before, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match="set item_bias to true"):
+        build(HistoryEncoderConfig(embedding_size=4, item_bias=False), 5, 4, seed=0).move_origin_(torch.ones(4))
 
 
 def test_training_ends_with_it():

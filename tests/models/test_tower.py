@@ -20,6 +20,7 @@ from distilrec.models import (
     load_model,
     save_model,
 )
+from distilrec.models.fitting import train_model
 from distilrec.models.tower import PrincipalComponents
 from distilrec.ranking import Restricted, evaluate
 from distilrec.rng import generator
@@ -159,6 +160,57 @@ def test_placing_new_items_changes_nothing_else(monkeypatch):
         scores.append(model.score(data.queries("test")[0]).detach())
     torch.testing.assert_close(scores[0][:, trained], scores[1][:, trained], rtol=0, atol=0)
     assert not torch.allclose(scores[0][:, ~trained], scores[1][:, ~trained], atol=0.1)
+
+
+def test_items_without_content_keep_their_ids_while_others_are_placed():
+    known = np.arange(N) != 3
+    model = build(
+        HistoryEncoderConfig(embedding_size=8, content={"modalities": ("text",), "new_only": True}),
+        5,
+        N,
+        seed=0,
+        catalogue=catalogue(text=features(known=known)),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vectors = model.tower(as_new=1.0)
+    by_content = model.tower(("ids",))
+    torch.testing.assert_close(vectors[3], model.tower.ids[3])
+    torch.testing.assert_close(vectors[known], by_content[known])
+
+
+def test_a_loss_that_says_nothing_of_items_places_none():
+    data = split(clusters().interactions, ColdItems(share=0.3))
+    config = HistoryEncoderConfig(
+        embedding_size=8, history_length=8, content={"modalities": ("text",), "new_only": True}
+    )
+    model = build(
+        config, data.log.n_users, N, seed=0, catalogue=catalogue(data.train.item_counts() > 0, text=features())
+    )
+    with pytest.raises(ModelError, match=r"leave content\.new_only out"):
+        train_model(
+            model,
+            model,
+            data.train,
+            batches=model.batches(data.train, Supervision(), 32).epoch,
+            loss=lambda batch, rng: {"loss": model.encode(batch).square().mean()},
+            validate=lambda: 0.0,
+            config=TrainingConfig(epochs=1),
+            seed=0,
+        )
+
+
+def test_a_model_with_more_items_serves_while_the_other_trains():
+    model = build(
+        HistoryEncoderConfig(embedding_size=8, content={"modalities": ("text",)}),
+        5,
+        N,
+        seed=0,
+        catalogue=catalogue(text=features()),
+    ).eval()
+    wider = model.extended({"text": np.ones((1, 6), np.float32)}, 1)
+    model.train()
+    assert wider.score(Queries(np.full(1, -1, np.int32), Ragged.from_rows([[N]]))).shape == (1, N + 1)
 
 
 def test_content_for_new_items_only_needs_ids():

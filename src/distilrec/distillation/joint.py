@@ -176,6 +176,10 @@ def check_pair(teacher: object, student: object, supervision: Supervision) -> No
         raise RecipeError(
             f"Joint training needs the loss 'softmax', which is over all items; given {supervision.loss!r}"
         )
+    for side in (teacher, student):
+        content = getattr(getattr(side, "config", side), "content", None)
+        if content is not None and content.new_only:
+            raise RecipeError("Joint training doesn't place new items; leave content.new_only out, or distil offline")
     lengths = [getattr(side, "history_length", None) for side in (teacher, student)]
     if (lengths[0] is None) != (lengths[1] is None):
         raise RecipeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from distilrec.data import Batch, Interactions, Split
+from distilrec.errors import ModelError
 from distilrec.losses.chunked import LogitsTerm, by_autograd, cross_entropy_, over_all_items
 from distilrec.losses.supervised import (
     binary_cross_entropy,
@@ -31,6 +33,7 @@ from distilrec.training import Epoch, TrainingConfig, train
 __all__ = ["RowParts", "fit", "softmax_terms", "supervised_loss", "train_model", "validator"]
 
 PLACING_EPOCHS = 3
+Loss: TypeAlias = Callable[[Batch, np.random.Generator], Mapping[str, Tensor]]
 
 
 def fit(
@@ -46,6 +49,8 @@ def fit(
     on_weights: Callable[[int, Mapping[str, Tensor]], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` on the split's training part until its validation quality, by `training.metric`, stops improving.
+
+    Then it is taught what to answer to an empty history, and where new items belong, as `train_model` says.
 
     disliked: explicit negative feedback of the training part. The other arguments are `train`'s.
     """
@@ -71,7 +76,7 @@ def train_model(
     log: Interactions,
     *,
     batches: Callable[[np.random.Generator], Iterable[Batch]],
-    loss: Callable[[Batch, np.random.Generator], Mapping[str, Tensor]],
+    loss: Loss,
     validate: Callable[[], float],
     config: TrainingConfig,
     seed: int,
@@ -83,7 +88,8 @@ def train_model(
 
     That is what to answer to an empty history, and where items belong of which it will know the content alone. The
     latter takes a few epochs more of the same loss, in which nothing but the maps of content is learned; few, since
-    nothing tells here when new items would begin to suffer. The epochs that are returned are those before.
+    nothing tells here when new items would begin to suffer. The epochs that are returned are those before. Raises
+    ModelError where the loss says nothing of items, so that new ones can't be placed by it.
     """
     epochs = train(
         modules,
@@ -98,17 +104,32 @@ def train_model(
     )
     fit_start_(model, log)
     if isinstance(model, SequenceModel) and model.places_new_items:
-        shorter = config.model_copy(update={"epochs": PLACING_EPOCHS, "evaluate_every": PLACING_EPOCHS})
+        short = {"epochs": PLACING_EPOCHS, "evaluate_every": PLACING_EPOCHS, "average": 0.0, "warmup_steps": 0}
         with model.placing(modules):
             train(
                 modules,
                 batches=batches,
-                loss=loss,
+                loss=_of_items(loss),
                 validate=validate,
-                config=shorter,
+                config=config.model_copy(update=short),
                 seed=child_seed(seed, "placing"),
             )
     return epochs
+
+
+def _of_items(loss: Loss) -> Loss:
+    """The loss, where it has a gradient while nothing but items' vectors can be learned."""
+
+    def checked(batch: Batch, rng: np.random.Generator) -> Mapping[str, Tensor]:
+        parts = loss(batch, rng)
+        if not parts["loss"].requires_grad:
+            raise ModelError(
+                "new items can't be placed: what the model learns at the end of its training says nothing of items; "
+                "leave content.new_only out, or learn from scores, too, such as by kl or with alpha below 1"
+            )
+        return parts
+
+    return checked
 
 
 def validator(

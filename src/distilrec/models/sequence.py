@@ -101,7 +101,9 @@ class SequenceModel(DotProductModel):
 
     @property
     def _trains_tower(self) -> bool:
-        return self.tower is not None and self.tower.training and self.tower.can_be_run
+        if self.tower is None or not self.tower.can_be_run:
+            return False
+        return self.training or (self._placing and self.tower.training)
 
     @property
     def places_new_items(self) -> bool:
@@ -134,7 +136,10 @@ class SequenceModel(DotProductModel):
         return None if self.tower is None else self.tower.trained
 
     def train(self, mode: bool = True) -> SequenceModel:
-        """Switch between training and serving, for which the items' vectors are made once."""
+        """Switch between training and serving, for which the items' vectors are made once.
+
+        While new items are placed only the tower is ever in training.
+        """
         super().train(mode and not self._placing)
         if self._placing and self.tower is not None:
             self.tower.train(mode)
@@ -154,11 +159,12 @@ class SequenceModel(DotProductModel):
             raise ModelError("without item biases a model's origin can't be moved; set item_bias to true")
         with torch.no_grad():
             self.last_bias.sub_(state)
-            if self.tower is not None:
-                self.tower.add_to_biases_(state)
-                self.train(self.training)  # makes the items' vectors anew
-            elif self.bias is not None:
+            if self.bias is not None:
                 self.bias.add_(self.items @ state)
+            elif self.tower is not None:
+                self.tower.add_to_biases_(state)
+                self.items[:, -1] += self.items[:, :-1] @ state
+                self._of_step = None
 
     def serving_state(self) -> dict[str, Tensor]:
         """Without the tower's own vectors of ids, which are in those of the items."""

@@ -28,11 +28,10 @@ class ContentConfig(ModelConfig):
     modalities: names of the recipe's content. ids: whether each item seen in training has a vector of its own besides;
     without, a model says the same of two items with the same content. new_only: whether content is for items without a
     vector of their own alone, so that the others are known as well as by a model without content; it is learned once
-    the rest is. components: principal components that are kept of
-    each modality; with many, some thousand items are soon learned by heart, and new ones not understood. hidden: width
-    of a layer between these and the item's vector; 0: none. dropout: of what a modality gives. modality_dropout: share
-    of items, in each training step, that a modality is withheld of, ids too, so that any subset serves. widths: of the
-    modalities' vectors; known once the model is made.
+    the rest is. components: principal components that are kept of each modality; with many, some thousand items are
+    soon learned by heart, and new ones not understood. hidden: width of a layer between these and the item's vector; 0:
+    none. dropout: of what a modality gives. modality_dropout: share of items, in each training step, that a modality is
+    withheld of, ids too, so that any subset serves. widths: of the modalities' vectors; known once the model is made.
     """
 
     modalities: tuple[str, ...] = ()
@@ -109,7 +108,7 @@ class ItemTower(nn.Module):
     def forward(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
         """(N, D): the vectors of all items; in training with modality dropout.
 
-        withheld: sources that aren't known. as_new: the share of items, drawn anew, whose ids aren't.
+        withheld: sources that aren't known. as_new: the share of items with content, drawn anew, whose ids aren't.
         """
         sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
         if self.ids is not None:
@@ -180,8 +179,8 @@ class ItemTower(nn.Module):
     def _known_but(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
         """(N, M) bool: what is read of each item; the arguments are forward's."""
         known = self._known & torch.tensor([name not in withheld for name in self.config.sources])
-        if as_new:
-            known[:, -1] &= torch.rand(len(known)) >= as_new
+        if as_new:  # but for items of which nothing else is known
+            known[:, -1] &= (torch.rand(len(known)) >= as_new) | ~known[:, :-1].any(1)
         if self.config.new_only:
             known[:, :-1] &= ~known[:, -1:]
         return known

@@ -26,9 +26,11 @@ def ablations(content: ContentConfig) -> dict[str, tuple[str, ...]]:
     {'text only': ('image',), 'image only': ('text',)}
     """
     sources = asked_for(content)
+    if len(sources) < 2:
+        return {}
     alone = {f"{one} only": tuple(name for name in sources if name != one) for one in sources}
     without = {f"without {one}": (one,) for one in sources}
-    return alone if len(sources) <= 2 else alone | without
+    return alone if len(sources) == 2 else alone | without
 
 
 def save_ablations(model: Model, context: Context, cost: float | None, folder: Path) -> None:

@@ -106,13 +106,14 @@ class FitMember(Task):
             on_epoch=_shown(self.member.training, on_progress),
             on_weights=None if trajectory is None else trajectory.keep,
         )
+        seconds = _beside(curve, begin)
         if self.ablation:
             save_ablations(model, context, self.cold_cost, folder)
+        epochs = None if trajectory is None else _save_checkpoints(model, trajectory, curve, folder)
         said = give_room(model, context, self.cold_cost)
+        kept = saved(model, folder, curve, seconds=seconds)
         if trajectory is None:
-            return {**saved(model, folder, curve), **said}
-        epochs = _save_checkpoints(model, trajectory, curve, folder)
-        kept = saved(model, folder, curve)
+            return {**kept, **said}
         trajectory.remove()
         return {**kept, **said, "checkpoints": epochs}
 
@@ -250,8 +251,7 @@ class TrainStudent(Task):
             if not self.may_diverge:
                 raise
             return {"curve": [], "diverged": str(error)}
-        # Lists and graphs that a method builds first belong to its cost.
-        seconds = max(0.0, time.monotonic() - begin - sum(epoch.seconds for epoch in curve))
+        seconds = _beside(curve, begin)
         said = give_room(model, context, self.cold_cost)
         return {**saved(model, folder, curve, self.student, seconds), **said}
 
@@ -371,6 +371,11 @@ def _shown(training: TrainingConfig, on_progress: Callable[[int, int, str], None
 def checkpoint_folder(member: Path, number: int) -> Path:
     """Where a member's earlier state is, in the folder of its stage; counted from 1, the earliest."""
     return member / f"checkpoint-{number}"
+
+
+def _beside(curve: Sequence[Epoch], begin: float) -> float:
+    """Seconds since `begin` beside the epochs: lists and graphs that a method builds, and what follows training."""
+    return max(0.0, time.monotonic() - begin - sum(epoch.seconds for epoch in curve))
 
 
 def _save_checkpoints(

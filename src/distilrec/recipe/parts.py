@@ -137,7 +137,8 @@ class Evaluation(Part):
     share of their quality that warm items may lose, on validation, for the room that cold ones get in one list.
     rivals: models in closed form by name, fitted to the same data and compared with the student, such as iALS of its
     size.
-    ablation: whether the teacher is also tested with each of the sources that it knows items by alone, and without it.
+    ablation: whether the teacher is also tested with each of the sources that it knows items by alone, and without it;
+    where content is for new items only, with each modality, and the others keep their ids.
     """
 
     metrics: tuple[str, ...] = ("ndcg@10", "recall@10", "mrr@10", "hit_rate@10", "precision@10", "f1@10",
