@@ -13,7 +13,7 @@ from distilrec.models import (
     Supervision,
     build,
     fit,
-    fit_offset_,
+    fit_room_,
     place_by_ridge_,
 )
 from distilrec.ranking import Restricted, evaluate
@@ -53,13 +53,50 @@ def test_cold_items_get_the_room_that_was_granted(cost):
     model = trained()
     place_by_ridge_(model, Catalogue({"text": ITEMS}, ~COLD), ["text"], DATA)
     alone = quality(Restricted(model, np.flatnonzero(~COLD)), ~COLD)
-    offset = fit_offset_(model, DATA, cost)
+    offset = fit_room_(model, DATA, cost)
     kept = quality(model, ~COLD)
     assert kept >= (1 - cost) * alone - 1e-9
     with torch.no_grad():
         model.bias[torch.from_numpy(COLD)] += 0.5  # a little more would cost more than that
     assert quality(model, ~COLD) < (1 - cost) * alone or quality(model, ~COLD) == kept
     assert np.isfinite(offset)
+
+
+def test_where_cold_items_lie_as_a_whole_is_found():
+    """A vector that all of them have more changes no order among them, and every one in a list with the others."""
+    found = {}
+    for name in ("as they were", "moved", "moved, and a number alone"):
+        model = trained()
+        place_by_ridge_(model, Catalogue({"text": ITEMS}, ~COLD), ["text"], DATA)
+        with torch.no_grad():
+            if name != "as they were":
+                model.items[COLD] += torch.from_numpy(np.random.default_rng(0).normal(0, 2, 16).astype("f4"))
+            if name == "moved, and a number alone":
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr("distilrec.models.cold_start._shift", lambda *_: torch.zeros(16))
+                    fit_room_(model, DATA, 0.1)
+            else:
+                fit_room_(model, DATA, 0.1)
+        found[name] = quality(model, COLD)
+    assert found["moved"] > 0.8 * found["as they were"]
+    assert found["moved, and a number alone"] < 0.6 * found["as they were"]
+
+
+def test_items_that_come_later_get_the_same_room():
+    content = {"modalities": ("text", "image"), "new_only": True, "components": 4}
+    config = HistoryEncoderConfig(embedding_size=16, history_length=8, dropout=0.0, content=content)
+    known = Catalogue({"text": ITEMS, "image": ITEMS}, ~COLD)
+    model = build(config, 200, 40, seed=0, catalogue=known)
+    fit(model, DATA, Supervision(), TrainingConfig(epochs=2, batch_size=32, learning_rate=0.02), seed=0)
+    before = model.items.clone()
+    fit_room_(model, DATA, 0.05)
+    twins = {"text": ITEMS.vectors[COLD], "image": np.full((int(COLD.sum()), 4), np.nan)}
+    later = model.extended(twins, int(COLD.sum())).items[40:]
+    both = model.extended({"text": twins["text"], "image": twins["text"]}, int(COLD.sum())).items[40:]
+    torch.testing.assert_close(both, model.items[COLD], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(later, both, atol=1e-3)
+    assert torch.equal(model.items[~COLD], before[~COLD])
+    torch.testing.assert_close(model.eval().items[COLD], both, rtol=1e-4, atol=1e-4)
 
 
 def test_a_ridge_regression_places_items_among_their_like():
@@ -81,4 +118,4 @@ def test_room_needs_biases():
     config = HistoryEncoderConfig(embedding_size=8, history_length=8, item_bias=False, content=content)
     model = build(config, 200, 40, seed=0, catalogue=Catalogue({"text": ITEMS}, ~COLD)).eval()
     with pytest.raises(ModelError, match="without item_bias"):
-        fit_offset_(model, DATA, 0.1)
+        fit_room_(model, DATA, 0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distilrec.models.base import ClosedForm, DotProductModel, Model, ModelConfig, Supervision, VectorConfig
-from distilrec.models.cold_start import fit_offset_, place_by_ridge_
+from distilrec.models.cold_start import fit_room_, place_by_ridge_
 from distilrec.models.content_knn import ContentKNN, ContentKNNConfig
 from distilrec.models.domain_view import DomainView, known_elsewhere
 from distilrec.models.ease import EASE, EASEConfig
@@ -69,7 +69,7 @@ __all__ = [
     "VectorConfig",
     "build",
     "fit",
-    "fit_offset_",
+    "fit_room_",
     "fit_start_",
     "has_vectors",
     "known_elsewhere",

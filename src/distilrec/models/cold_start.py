@@ -8,43 +8,82 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distilrec.data import Split
 from distilrec.errors import ModelError
 from distilrec.models.sequence import SequenceModel
+from distilrec.models.start import minimise
 from distilrec.models.tower import Catalogue
-from distilrec.ranking import Restricted, evaluate
+from distilrec.ranking import Restricted, evaluate, rank
 from distilrec.scoring import Queries, Ragged
 
-__all__ = ["fit_offset_", "place_by_ridge_"]
+__all__ = ["fit_room_", "place_by_ridge_"]
 
-QUERIES = 2_000  # of validation that an offset is fitted on
+QUERIES = 2_000  # of validation, that room is fitted on
 STEPS = 12
+PLACE = 10  # of the warm item that a cold one has to come before
+SHIFT_PENALTY = 3e-3
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
-def fit_offset_(model: SequenceModel, split: Split, cost: float) -> float:
-    """Raise or lower all cold items' scores by one number, in place, and return it.
+def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
+    """Give cold items room in one list with the others: add a vector to those of all of them, and a number, in place.
 
-    It is the largest at which warm items, in one list with the cold ones, keep 1 - `cost` of the NDCG@10 on validation
-    that they have among themselves: cold items get the room that this costs, and no more. The model needs biases.
+    Both are fitted on validation. The vector w says which histories lead to cold items at all, of which true labels
+    never speak: a logistic regression of whether a query seeks one, from the best cold score, less the tenth warm one,
+    plus w . state. Then the number, which is returned, is the largest at which warm items keep 1 - `cost` of the
+    NDCG@10 that they have among themselves: cold items get the room that this costs, and no more. Where content is for
+    new items only, those that come later get the same. Raises ModelError where items have no biases.
     """
     assert split.cold_items is not None  # the caller has looked
+    biases = _biases(model)
     _, queries, sought = split.queries_for("validation", ~split.cold_items)
     queries, sought = queries[:QUERIES], sought[:QUERIES]
-    wanted = (1 - cost) * _ndcg(Restricted(model, np.flatnonzero(~split.cold_items)), queries, sought)
     cold = torch.from_numpy(split.cold_items)
-    column = _biases(model)
+    warm_places = np.flatnonzero(~split.cold_items)
+    wanted = (1 - cost) * _ndcg(Restricted(model, warm_places), queries, sought)
+    shift = _shift(model, split)
+    model.items.data[cold, : model.width] += shift
     with torch.inference_mode():
         spread = float(model.score(queries[:100]).std())
     low, high = -20 * spread, 20 * spread
-    given = column.clone()
+    given = biases.clone()
     for _ in range(STEPS):
         middle = (low + high) / 2
-        column.copy_(torch.where(cold, given + middle, given))
+        biases.copy_(torch.where(cold, given + middle, given))
         low, high = (middle, high) if _ndcg(model, queries, sought) >= wanted else (low, middle)
-    column.copy_(torch.where(cold, given + low, given))
+    biases.copy_(torch.where(cold, given + low, given))
+    if model.tower is not None and model.tower.config.new_only:
+        model.tower.add_to_new_(torch.cat([shift, torch.tensor([low])]))
     return low
+
+
+def _shift(model: SequenceModel, split: Split) -> Tensor:
+    """(D,): w of `fit_room_`, of the largest likelihood with a penalty."""
+    assert split.cold_items is not None
+    states, ahead, seeks = [], [], []
+    for these, seeking in ((split.cold_items, 1.0), (~split.cold_items, 0.0)):
+        _, queries, _ = split.queries_for("validation", these)
+        queries = queries[:QUERIES]
+        best = [
+            rank(Restricted(model, np.flatnonzero(which)), queries, k)[1][:, -1]
+            for which, k in ((split.cold_items, 1), (~split.cold_items, PLACE))
+        ]
+        known = np.isfinite(best[0]) & np.isfinite(best[1])
+        with torch.inference_mode():
+            states.append(model.hidden(queries[np.flatnonzero(known)]).double())
+        ahead.append(torch.from_numpy((best[0] - best[1])[known]).double())
+        seeks.append(torch.full((int(known.sum()),), seeking, dtype=torch.float64))
+    h, margin, target = (torch.cat(each) for each in (states, ahead, seeks))
+    weights = torch.zeros(h.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+
+    def loss() -> Tensor:
+        logits = margin + h @ weights[:-1] + weights[-1]
+        return binary_cross_entropy_with_logits(logits, target) + SHIFT_PENALTY * weights[:-1].square().sum()
+
+    minimise(loss, weights)
+    return weights.detach()[:-1].float()
 
 
 def place_by_ridge_(model: SequenceModel, catalogue: Catalogue, modalities: Sequence[str], split: Split) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from distilrec.data import Interactions
 from distilrec.models.base import DotProductModel
 from distilrec.models.sequence import SequenceModel
 
-__all__ = ["fit_start_"]
+__all__ = ["fit_start_", "minimise"]
 
 PENALTY, STEPS = 1e-2, 100
 
@@ -37,19 +39,28 @@ def fit_start_(model: DotProductModel, train: Interactions) -> None:
         model.move_origin_(_likeliest(vectors.double(), biases.double(), torch.from_numpy(first[known])).float())
 
 
+def minimise(loss: Callable[[], Tensor], weights: Tensor) -> None:
+    """Find the weights of a convex loss, in place."""
+    optimizer = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+
 def _likeliest(vectors: Tensor, biases: Tensor, counts: Tensor) -> Tensor:
     """(D,) float64: the state of the largest penalised likelihood of these counts (N,)."""
     share = counts.to(vectors) / counts.sum()
     state = torch.zeros(vectors.shape[1], dtype=torch.float64, device=vectors.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([state], max_iter=STEPS, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         scores = torch.addmv(biases, vectors, state)
-        loss = scores.logsumexp(0) - share @ scores + PENALTY * state.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return scores.logsumexp(0) - share @ scores + PENALTY * state.square().sum()
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise(loss, state)
     return state.detach()

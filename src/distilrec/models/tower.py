@@ -154,6 +154,17 @@ class ItemTower(nn.Module):
         self.parts.requires_grad_(True)
         self.gate.requires_grad_(True)
 
+    def add_to_new_(self, shift: Tensor) -> None:
+        """Add (D + 1,) to the vectors and biases of all items that are known by content alone, in place.
+
+        For content that is for new items only: the gates' weights sum to one, so what every map adds, the item gets.
+        """
+        with torch.no_grad():
+            for gate, part in zip(self.gate, self.parts.values(), strict=False):  # the last gate is that of ids
+                assert isinstance(part, _Part)
+                part.last.bias.add_(shift)
+                gate[-1] -= gate[:-1] @ shift
+
     def add_to_biases_(self, state: Tensor) -> None:
         """Add state . v to the bias b behind each item's vector v, of new items too, in place; v stays as it is.
 

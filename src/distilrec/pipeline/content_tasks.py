@@ -31,7 +31,7 @@ from distilrec.models import (
     ModelConfig,
     SequenceModel,
     build,
-    fit_offset_,
+    fit_room_,
     load_model,
     place_by_ridge_,
 )
@@ -191,7 +191,7 @@ class PlaceByRidge(Task):
         assert catalogue is not None
         begin = time.monotonic()
         strength = place_by_ridge_(model, catalogue, [name for name, _ in self.content], split)
-        offset = fit_offset_(model, split, self.cost)
+        offset = fit_room_(model, split, self.cost)
         kept = saved(model, context.store.folder(self.stage), seconds=time.monotonic() - begin)
         return {**kept, "strength": strength, "cold_offset": offset}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from distilrec.models import ContentConfig, Model, SequenceModel, fit_offset_, save_model
+from distilrec.models import ContentConfig, Model, SequenceModel, fit_room_, save_model
 from distilrec.pipeline.task import Context
 
 __all__ = ["ablations", "asked_for", "give_room", "save_ablations"]
@@ -37,17 +37,17 @@ def save_ablations(model: Model, context: Context, cost: float | None, folder: P
     """Save the model as it is with some of its sources withheld, and leave it as it was."""
     assert isinstance(model, SequenceModel)  # the recipe has seen to it
     assert model.tower is not None
-    whole = model.items.clone()
+    whole = {name: value.clone() for name, value in model.state_dict().items()}
     for name, withheld in ablations(model.tower.config).items():
         with torch.no_grad():
             model.items.copy_(model.tower(withheld))
         give_room(model, context, cost)
         save_model(model, folder / name)
-    model.items.copy_(whole)
+        model.load_state_dict(whole)
 
 
 def give_room(model: Model, context: Context, cost: float | None) -> dict[str, float]:
     """Give cold items room in one list with the others, where the model knows them by content; and say how much."""
     if cost is None or not isinstance(model, SequenceModel) or model.tower is None:
         return {}
-    return {"cold_offset": fit_offset_(model, context.prepared.split, cost)}
+    return {"cold_offset": fit_room_(model, context.prepared.split, cost)}
