@@ -41,6 +41,27 @@ def test_cross_entropy_equals_the_loss_by_autograd(seed, n, spread, temperature)
 
 @given(
     seed=st.integers(0, 10_000),
+    n_kept=st.integers(1, N_ITEMS - 1),
+    spread=st.sampled_from([0.0, 0.3]),
+    temperature=st.sampled_from([1.0, 0.5]),
+)
+def test_items_that_are_left_out_are_as_if_there_were_none(seed, n_kept, spread, temperature):
+    order = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(seed))
+    kept, without = order[:n_kept].sort().values, order[n_kept:]
+    rows, items, weights = targets(7, seed)
+    items = items % n_kept
+    logits = normal(ROWS, N_ITEMS, seed=seed + 1) * 3
+    among = logits[:, kept].clone()
+    options = {"spread": spread, "temperature": temperature}
+    expected = cross_entropy_(among, rows, items, weights, **options)
+    value = cross_entropy_(logits, rows, kept[items], weights, without=without, **options)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(logits[:, kept], among)
+    assert logits[:, without].eq(0).all()
+
+
+@given(
+    seed=st.integers(0, 10_000),
     k=st.integers(1, N_ITEMS),
     temperature=st.sampled_from([1.0, 0.5, 3.0]),
     scale=st.sampled_from([0.1, 1.0, 5.0]),

@@ -60,14 +60,16 @@ def cross_entropy_(
     tail: Tensor | None = None,
     spread: float = 0.0,
     temperature: float = 1.0,
+    without: Tensor | None = None,
 ) -> Tensor:
     """Sum of -weight * log softmax(logits / temperature)[row, item]; `logits` becomes the gradient.
 
     logits: (p, N). rows, items: (T,) int64, each pair at most once where `tail` is given. weights: (T,).
     tail: (p,), target mass of all items that aren't among a row's targets, taken as one more class whose
     probability is theirs together, and 1e-6 where that is less; None: no such class. spread: share of each
-    target that goes evenly to all items (label smoothing). Equals `softmax_cross_entropy` times the sum of
-    weights, and with `tail`, temperature**-2 times `soft_label_kl_with_tail` plus the teacher's entropy.
+    target that goes evenly to all items (label smoothing). without: items (U,) int64 that are left out, none of them a
+    target; None: none. Equals `softmax_cross_entropy` times the sum of weights, and with `tail`, temperature**-2 times
+    `soft_label_kl_with_tail` plus the teacher's entropy.
 
     >>> logits = torch.zeros(1, 4)
     >>> cross_entropy_(logits, torch.tensor([0]), torch.tensor([2]), torch.ones(1)), logits  # log 4
@@ -75,11 +77,15 @@ def cross_entropy_(
     """
     if temperature != 1.0:
         logits.div_(temperature)
+    n_items = logits.shape[1] - (0 if without is None else len(without))
     row_weights = weights.new_zeros(len(logits)).index_add_(0, rows, weights)
     at_targets = logits[rows, items]
     value = -(weights * at_targets).sum() * (1 - spread)
     if spread:
-        value = value - spread * (row_weights * logits.mean(1)).sum()
+        even = logits.sum(1) if without is None else logits.sum(1) - logits[:, without].sum(1)
+        value = value - spread / n_items * (row_weights * even).sum()
+    if without is not None:
+        logits.index_fill_(1, without, -torch.inf)
     largest = logits.amax(1, keepdim=True)
     sums = logits.sub_(largest).exp_().sum(1, keepdim=True)
     normaliser = largest.squeeze(1) + sums.squeeze(1).log()
@@ -94,7 +100,9 @@ def cross_entropy_(
         shift = (tail / outside)[rows] * inside
     logits.mul_(scale)
     if spread:
-        logits.sub_((spread / logits.shape[1]) * row_weights.unsqueeze(1))
+        logits.sub_((spread / n_items) * row_weights.unsqueeze(1))
+        if without is not None:
+            logits.index_fill_(1, without, 0.0)
     logits.index_put_((rows, items), shift - weights * (1 - spread), accumulate=True)
     if temperature != 1.0:
         logits.div_(temperature)

@@ -183,10 +183,11 @@ def softmax_terms(
     """
     weights = share * batch.weights / max(batch.weights.sum(), 1e-12)
     targets = RowParts(model, batch.rows, batch.items, weights)
-    spread = supervision.label_smoothing
-    terms: list[LogitsTerm] = [lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=spread)]
-    if model.trained_items is not None and not model.trained_items.all():
-        terms = [_among(model.tensor(np.flatnonzero(model.trained_items)), targets, spread)]
+    trained, spread = model.trained_items, supervision.label_smoothing
+    without = None if trained is None or trained.all() else model.tensor(np.flatnonzero(~trained))
+    terms: list[LogitsTerm] = [
+        lambda logits, part: cross_entropy_(logits, *targets.of(part), spread=spread, without=without)
+    ]
     if len(batch.disliked_items) and supervision.dislike_weight:
         disliked = batch.disliked_weights.astype(np.float64)
         each = share * supervision.dislike_weight * disliked / max(disliked.sum(), 1e-12)
@@ -198,19 +199,6 @@ def softmax_terms(
 
         terms.append(by_autograd(dislike))
     return terms
-
-
-def _among(trained: Tensor, targets: RowParts, spread: float) -> LogitsTerm:
-    """The softmax loss over some items only, their numbers ascending; the others have no gradient."""
-
-    def term(logits: Tensor, part: slice) -> Tensor:
-        rows, items, weights = targets.of(part)
-        kept = logits[:, trained]
-        value = cross_entropy_(kept, rows, torch.searchsorted(trained, items), weights, spread=spread)
-        logits.zero_()[:, trained] = kept
-        return value
-
-    return term
 
 
 class RowParts:
