@@ -22,14 +22,7 @@ from distilrec.errors import SoftLabelError
 from distilrec.losses.chunked import LogitsTerm, cross_entropy_, over_all_items
 from distilrec.losses.feature import knowledge
 from distilrec.losses.response import sampled_soft_label_kl
-from distilrec.models import (
-    DotProductModel,
-    SequenceModel,
-    Supervision,
-    softmax_terms,
-    supervised_loss,
-    validator,
-)
+from distilrec.models import DotProductModel, SequenceModel, Supervision, softmax_terms, supervised_loss, validator
 from distilrec.models.fitting import RowParts, train_model
 from distilrec.rng import child_seed
 from distilrec.soft_labels import SoftBatch, SoftLabels

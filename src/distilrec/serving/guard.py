@@ -60,7 +60,7 @@ class _RefusedError(Exception):
 
 
 class _Within:
-    """Refuses a request that doesn't come within so many seconds: asyncio.timeout, in a third of the time it takes."""
+    """Refuses a request that doesn't come within so many seconds: asyncio.timeout, in less than half of its time."""
 
     def __init__(self, seconds: float) -> None:
         task = asyncio.current_task()
@@ -77,7 +77,7 @@ class _Within:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
-        if self._late and kind is asyncio.CancelledError and self._task.uncancel() == 0:
+        if self._late and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise _RefusedError(408, f"the request didn't come within {self._seconds:g} seconds") from None
 
 
