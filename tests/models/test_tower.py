@@ -20,7 +20,6 @@ from distilrec.models import (
     load_model,
     save_model,
 )
-from distilrec.models.fitting import train_model
 from distilrec.models.tower import PrincipalComponents
 from distilrec.ranking import Restricted, evaluate
 from distilrec.rng import generator
@@ -140,64 +139,6 @@ def test_an_item_that_training_never_saw_is_ranked_by_its_content(new_only):
     # Some three of the twelve cold items belong to the user's cluster.
     assert evaluate(cold, queries[asked], targets[asked], ["hit_rate@3"])["hit_rate@3"].mean() > 0.8
     assert evaluate(model, queries[asked], targets[asked], ["hit_rate@10"])["hit_rate@10"].mean() > 0.8
-
-
-def test_placing_new_items_changes_nothing_else(monkeypatch):
-    """Content for new items only: what is said of the others is what a model says that never looks at content."""
-    data = split(clusters(n_users=200).interactions, ColdItems(share=0.3))
-    trained = data.train.item_counts() > 0
-    content = {"modalities": ("text", "image"), "new_only": True, "dropout": 0.3, "modality_dropout": 0.5}
-    config = HistoryEncoderConfig(embedding_size=16, history_length=8, content=content)
-    scores = []
-    for epochs in (1, 6):
-        monkeypatch.setattr("distilrec.models.fitting.PLACING_EPOCHS", epochs)
-        model = build(config, data.log.n_users, N, seed=0, catalogue=catalogue(trained))
-        fit(model, data, Supervision(), TrainingConfig(epochs=3, batch_size=32, learning_rate=0.02), seed=0)
-        assert all(weight.requires_grad for weight in model.parameters())
-        assert not model.training
-        assert model.tower.gates()[torch.from_numpy(trained)].argmax(1).eq(2).all()
-        torch.testing.assert_close(model.items[trained], model.tower.ids[trained])
-        scores.append(model.score(data.queries("test")[0]).detach())
-    torch.testing.assert_close(scores[0][:, trained], scores[1][:, trained], rtol=0, atol=0)
-    assert not torch.allclose(scores[0][:, ~trained], scores[1][:, ~trained], atol=0.1)
-
-
-def test_items_without_content_keep_their_ids_while_others_are_placed():
-    known = np.arange(N) != 3
-    model = build(
-        HistoryEncoderConfig(embedding_size=8, content={"modalities": ("text",), "new_only": True}),
-        5,
-        N,
-        seed=0,
-        catalogue=catalogue(text=features(known=known)),
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        vectors = model.tower(as_new=1.0)
-    by_content = model.tower(("ids",))
-    torch.testing.assert_close(vectors[3], model.tower.ids[3])
-    torch.testing.assert_close(vectors[known], by_content[known])
-
-
-def test_a_loss_that_says_nothing_of_items_places_none():
-    data = split(clusters().interactions, ColdItems(share=0.3))
-    config = HistoryEncoderConfig(
-        embedding_size=8, history_length=8, content={"modalities": ("text",), "new_only": True}
-    )
-    model = build(
-        config, data.log.n_users, N, seed=0, catalogue=catalogue(data.train.item_counts() > 0, text=features())
-    )
-    with pytest.raises(ModelError, match=r"leave content\.new_only out"):
-        train_model(
-            model,
-            model,
-            data.train,
-            batches=model.batches(data.train, Supervision(), 32).epoch,
-            loss=lambda batch, rng: {"loss": model.encode(batch).square().mean()},
-            validate=lambda: 0.0,
-            config=TrainingConfig(epochs=1),
-            seed=0,
-        )
 
 
 def test_a_model_with_more_items_serves_while_the_other_trains():

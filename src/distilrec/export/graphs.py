@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distilrec.errors import ModelError, require
-from distilrec.models import ItemTower, SequenceModel
+from distilrec.models import ContentMaps, SequenceModel
 from distilrec.runtime.graph import Graph
 
 __all__ = ["write_query_graph", "write_tower_graph"]
@@ -34,7 +34,7 @@ class _Query(nn.Module):
 class _Tower(nn.Module):
     """Vectors (n, D_m) of each modality and which are known, (n, M) float -> (n, D), and the bias behind."""
 
-    def __init__(self, tower: ItemTower) -> None:
+    def __init__(self, tower: ContentMaps) -> None:
         super().__init__()
         self.tower = tower
 
@@ -59,7 +59,7 @@ def write_query_graph(model: SequenceModel, path: Path) -> None:
     _export(_Query(model).eval(), examples, ["vectors", "lengths"], "query", sizes, path)
 
 
-def write_tower_graph(tower: ItemTower, path: Path) -> None:
+def write_tower_graph(tower: ContentMaps, path: Path) -> None:
     """Write the graph that places new items: `known` (n, M) and `content_NAME` (n, D_m) -> `items` (n, D or D + 1)."""
     widths = tower.config.widths or {}
     names = [f"content_{name}" for name in tower.config.modalities]

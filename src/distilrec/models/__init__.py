@@ -24,7 +24,7 @@ from distilrec.models.sasrec import SASRec, SASRecConfig
 from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.start import fit_start_
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
-from distilrec.models.tower import Catalogue, ContentConfig, ItemTower
+from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps, ItemTower
 from distilrec.models.truncation import truncate_
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "ContentConfig",
     "ContentKNN",
     "ContentKNNConfig",
+    "ContentMaps",
     "DomainView",
     "DotProductModel",
     "EASEConfig",

@@ -12,6 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distilrec.data import Split
 from distilrec.errors import ModelError
+from distilrec.models.placement import Placement
+from distilrec.models.ridge import Ridge
 from distilrec.models.sequence import SequenceModel
 from distilrec.models.start import minimise
 from distilrec.models.tower import Catalogue
@@ -54,7 +56,7 @@ def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
         biases.copy_(torch.where(cold, given + middle, given))
         low, high = (middle, high) if _ndcg(model, queries, sought) >= wanted else (low, middle)
     biases.copy_(torch.where(cold, given + low, given))
-    if model.tower is not None and model.tower.config.new_only:
+    if isinstance(model.tower, Placement):
         model.tower.add_to_new_(torch.cat([shift, torch.tensor([low])]))
     return low
 
@@ -97,15 +99,13 @@ def place_by_ridge_(model: SequenceModel, catalogue: Catalogue, modalities: Sequ
     trained = torch.from_numpy(catalogue.trained)
     targets = [model.items] if model.bias is None else [model.items, model.bias.unsqueeze(1)]
     y = torch.cat([target.detach() for target in targets], dim=1)
-    mean = y[trained].mean(0)
-    gram = (x[trained].T @ x[trained]).double()
-    moments = (x[trained].T @ (y[trained] - mean)).double()
+    ridge = Ridge(x[trained], y[trained])
     cold = np.flatnonzero(split.cold_items)
     _, queries, sought = split.queries_for("validation", split.cold_items)
     best, chosen = -1.0, RIDGES[0]
     placed = y
     for strength in RIDGES:
-        weights = torch.linalg.solve(gram + strength * torch.eye(len(gram), dtype=torch.float64), moments).float()
+        weights, mean = ridge.solve(strength)
         expected = torch.where(trained.unsqueeze(1), y, x @ weights + mean)
         _write(model, expected)
         quality = _ndcg(Restricted(model, cold), queries, sought)

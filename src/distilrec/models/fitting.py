@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,7 +33,7 @@ from distilrec.training import Epoch, TrainingConfig, train
 
 __all__ = ["RowParts", "fit", "softmax_terms", "supervised_loss", "train_model", "validator"]
 
-PLACING_EPOCHS = 3
+PLACING_STEPS, PLACING_RATE = 100, 2e-4
 Loss: TypeAlias = Callable[[Batch, np.random.Generator], Mapping[str, Tensor]]
 
 
@@ -87,7 +88,7 @@ def train_model(
     """`train`, and then teach `model`, one of the modules, what it can learn once that is done.
 
     That is what to answer to an empty history, and where items belong of which it will know the content alone. The
-    latter takes a few epochs more of the same loss, in which nothing but the maps of content is learned; few, since
+    latter takes a hundred steps more of the same loss, in which nothing but the maps of content is learned; few, since
     nothing tells here when new items would begin to suffer. The epochs that are returned are those before. Raises
     ModelError where the loss says nothing of items, so that new ones can't be placed by it.
     """
@@ -104,11 +105,11 @@ def train_model(
     )
     fit_start_(model, log)
     if isinstance(model, SequenceModel) and model.places_new_items:
-        short = {"epochs": PLACING_EPOCHS, "evaluate_every": PLACING_EPOCHS, "average": 0.0, "warmup_steps": 0}
+        short = {"learning_rate": PLACING_RATE, "epochs": 1, "decay": False, "average": 0.0, "warmup_steps": 0}
         with model.placing(modules):
             train(
                 modules,
-                batches=batches,
+                batches=lambda rng: islice(chain.from_iterable(batches(rng) for _ in count()), PLACING_STEPS),
                 loss=_of_items(loss),
                 validate=validate,
                 config=config.model_copy(update=short),

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from distilrec.data import Batch, Batches, Interactions, SequenceBatches
 from distilrec.errors import ModelError
 from distilrec.models.base import DotProductModel, Supervision, VectorConfig
-from distilrec.models.tower import Catalogue, ContentConfig, ItemTower
+from distilrec.models.placement import Placement
+from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps, ItemTower
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["SequenceConfig", "SequenceModel"]
@@ -51,13 +52,14 @@ class SequenceModel(DotProductModel):
     def __init__(self, config: SequenceConfig, n_users: int, n_items: int, catalogue: Catalogue | None = None) -> None:
         super().__init__(config, n_users, n_items)
         self.history_length = config.history_length
-        self.tower: ItemTower | None = None
+        self.tower: ContentMaps | None = None
         self.items: Tensor
         if config.content is None:
             self.items = nn.Parameter(torch.randn(n_items, config.embedding_size) * config.init_std)
         else:
             wide = config.embedding_size + config.item_bias  # an item's bias is told by its content, too
-            self.tower = ItemTower(config.content, n_items, wide, config.init_std, catalogue)
+            maps = Placement if config.content.new_only else ItemTower
+            self.tower = maps(config.content, n_items, wide, config.init_std, catalogue)
             self.register_buffer("items", torch.zeros(n_items, wide))
             self.bias = None
             config = config.model_copy(update={"content": self.tower.config})
@@ -96,7 +98,7 @@ class SequenceModel(DotProductModel):
         if self._trains_tower:
             assert self.tower is not None
             # The same for histories and scores, whatever is dropped; but new items are placed among states as they are.
-            self._of_step = self.tower(as_new=AS_NEW if self._placing else 0.0)
+            self._of_step = self.tower(as_new=AS_NEW) if self._placing else self.tower()
         return self.states(self.embed(self.tensor(batch.histories))).flatten(0, 1)[self.tensor(batch.places)]
 
     @property
@@ -108,17 +110,18 @@ class SequenceModel(DotProductModel):
     @property
     def places_new_items(self) -> bool:
         """Whether it has yet to learn, once it is trained, where an item belongs of which only content is known."""
-        return self.tower is not None and self.tower.can_be_run and self.tower.config.new_only
+        return isinstance(self.tower, Placement) and self.tower.can_be_run
 
     @contextmanager
     def placing(self, modules: nn.Module) -> Iterator[None]:
         """Training `modules`, this model among them, teaches nothing but where items belong by their content.
 
-        All else is as it is, and histories are read without dropout. In each step four items of five are known by their
-        content, the rest as they are: were all known by content, what it adds to every item alike would be anyone's
-        guess, and new items couldn't be compared with the others.
+        They begin where a ridge regression puts them. All else is as it is, and histories are read without dropout. In
+        each step four items of five are known by their content, the rest as they are: were all known by content, what
+        it adds to every item alike would be anyone's guess, and new items couldn't be compared with the others.
         """
-        assert self.tower is not None  # who asks has seen that it places new items
+        assert isinstance(self.tower, Placement)  # who asks has seen that it places new items
+        self.tower.begin_()
         learned = {weight: weight.requires_grad for weight in modules.parameters()}
         modules.requires_grad_(False)
         self.tower.content_requires_grad_()

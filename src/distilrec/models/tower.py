@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -16,9 +17,10 @@ from distilrec.data import Features
 from distilrec.errors import ModelError
 from distilrec.models.base import ModelConfig
 
-__all__ = ["Catalogue", "ContentConfig", "ItemTower", "PrincipalComponents"]
+__all__ = ["Catalogue", "ContentConfig", "ContentMaps", "ItemTower", "PrincipalComponents"]
 
 ROWS = 4096  # items read at once
+COMPONENTS = 32
 IDS = "ids"
 
 
@@ -28,16 +30,17 @@ class ContentConfig(ModelConfig):
     modalities: names of the recipe's content. ids: whether each item seen in training has a vector of its own besides;
     without, a model says the same of two items with the same content. new_only: whether content is for items without a
     vector of their own alone, so that the others are known as well as by a model without content; it is learned once
-    the rest is. components: principal components that are kept of each modality; with many, some thousand items are
-    soon learned by heart, and new ones not understood. hidden: width of a layer between these and the item's vector; 0:
-    none. dropout: of what a modality gives. modality_dropout: share of items, in each training step, that a modality is
+    the rest is. components: principal components that are kept of each modality; default: 32, since with many some
+    thousand items are soon learned by heart, and new ones not understood; all of them with new_only, which begins at a
+    ridge regression. hidden: width of a layer between these and the item's vector; 0:
+    none. dropout: of the components. modality_dropout: share of items, in each training step, that a modality is
     withheld of, ids too, so that any subset serves. widths: of the modalities' vectors; known once the model is made.
     """
 
     modalities: tuple[str, ...] = ()
     ids: bool = True
     new_only: bool = False
-    components: int = Field(default=32, ge=1)
+    components: int | None = Field(default=None, ge=1)
     hidden: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     modality_dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -51,12 +54,18 @@ class ContentConfig(ModelConfig):
             raise ValueError("content names no modality; leave it out for a model that knows items by their ids alone")
         if self.new_only and not self.ids:
             raise ValueError("new_only: without ids no item has a vector of its own; set ids to true")
+        if self.new_only and self.hidden:
+            raise ValueError("new_only: new items are placed by linear maps; leave hidden out")
         return self
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The M modalities, and `ids` where items have them, in the order of the gates."""
         return (*self.modalities, *([IDS] if self.ids else []))
+
+    def kept(self, wide: int) -> int:
+        """K: how many components are kept of a modality whose vectors have `wide` numbers."""
+        return min(wide, self.components or (wide if self.new_only else COMPONENTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +76,11 @@ class Catalogue:
     trained: NDArray[np.bool_]
 
 
-class ItemTower(nn.Module):
-    """v_i = sum_m g_im h_im over what is known of item i, with g_i = softmax of a learned gate per modality.
+class ContentMaps(nn.Module, ABC):
+    """What gives items vectors by their content: a map of each modality, and how what they give is mixed.
 
-    h_im is a linear map, or a perceptron, of the modality's principal components. They share one scale: were each of
-    unit variance, the small ones, mostly noise, would let the map learn items by heart. For ids it is the item's own
-    vector, known of items that training has seen; where content is for new items only, it is all that is read of these.
-    Gates: a linear map of h_im and a bias. An item of which nothing is known has a vector of zeros. Our own design;
-    whole inputs are dropped as by Volkovs, Yu and Poutanen, DropoutNet, NIPS 2017.
+    parts: by modality, from its principal components (n, K) to (n, D). ids: (N, D), the items' own vectors, where they
+    have some; a model that is read from disk has these in the vectors that it keeps.
     """
 
     def __init__(
@@ -88,12 +94,9 @@ class ItemTower(nn.Module):
         self.config, self.width = config, width
         self.parts = nn.ModuleDict()
         for name in config.modalities:
-            kept = min(config.components, config.widths[name])
-            self.parts[name] = _Part(config.widths[name], kept, width, config, std)
-        # A model that is read from disk has these in the vectors that it keeps.
+            self.parts[name] = _Part(config.widths[name], config.kept(config.widths[name]), width, config, std)
         own = config.ids and catalogue is not None
         self.ids = nn.Parameter(torch.randn(n_items, width) * std) if own else None
-        self.gate = nn.Parameter(torch.zeros(len(config.sources), width + 1))
         self._inputs: list[Tensor] = []
         self._known = torch.empty(0)
         self.trained: NDArray[np.bool_] | None = None
@@ -105,19 +108,21 @@ class ItemTower(nn.Module):
         """Whether the content is there; a model that was read from disk has its vectors instead."""
         return bool(self._inputs)
 
-    def forward(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
-        """(N, D): the vectors of all items; in training with modality dropout.
+    @abstractmethod
+    def forward(self, withheld: Collection[str] = ()) -> Tensor:
+        """(N, D): the vectors of all items; in training with dropout. withheld: sources that aren't known."""
 
-        withheld: sources that aren't known. as_new: the share of items with content, drawn anew, whose ids aren't.
+    def add_to_biases_(self, state: Tensor) -> None:
+        """Add state . v to the bias b behind each item's vector v, of new items too, in place; v stays as it is.
+
+        v and b are sums of what each source's linear map gives, so this is done in those maps.
         """
-        sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
-        if self.ids is not None:
-            sources.append(self.ids)
-        known = self._known_but(withheld, as_new)
-        if self.training and self.config.modality_dropout and len(sources) > 1:
-            kept = known & (torch.rand(known.shape) >= self.config.modality_dropout)
-            known = torch.where(kept.any(1, keepdim=True), kept, known)
-        return self._gated(torch.stack(sources, dim=1), known)
+        with torch.no_grad():
+            for part in self.each_part():
+                part.last.weight[-1] += state @ part.last.weight[:-1]
+                part.last.bias[-1] += state @ part.last.bias[:-1]
+            if self.ids is not None:
+                self.ids[:, -1] += self.ids[:, :-1] @ state
 
     def encode(self, features: Mapping[str, NDArray[np.floating]], n_items: int) -> Tensor:
         """(n, D): vectors of new items, from vectors (n, D_m) of some of the modalities; NaN rows aren't known.
@@ -140,61 +145,86 @@ class ItemTower(nn.Module):
 
     def placed(self, features: Sequence[Tensor], known: Tensor) -> Tensor:
         """(n, D): vectors of new items, from those (n, D_m) of each modality and which are known, (n, M) bool."""
-        sources = []
-        for part, vectors in zip(self.parts.values(), features, strict=True):
-            assert isinstance(part, _Part)
-            sources.append(part(part.components(vectors)))
-        if self.config.ids:
-            sources.append(torch.zeros_like(sources[0]))
-            known = torch.cat([known, torch.zeros_like(known[:, :1])], dim=1)
-        return self._gated(torch.stack(sources, dim=1), known)
+        parts = zip(self.each_part(), features, strict=True)
+        return self._mixed([part(part.components(vectors)) for part, vectors in parts], known)
 
-    def content_requires_grad_(self) -> None:
-        """Let the maps of content be trained, and the gates."""
-        self.parts.requires_grad_(True)
-        self.gate.requires_grad_(True)
+    def each_part(self) -> list[_Part]:
+        """The modalities' maps."""
+        return [part for part in self.parts.values() if isinstance(part, _Part)]
 
-    def add_to_new_(self, shift: Tensor) -> None:
-        """Add (D + 1,) to the vectors and biases of all items that are known by content alone, in place.
+    @abstractmethod
+    def _mixed(self, sources: Sequence[Tensor], known: Tensor) -> Tensor:
+        """(n, D) from what the maps give, (n, D) of each modality, and which are known, (n, M) bool."""
 
-        For content that is for new items only: the gates' weights sum to one, so what every map adds, the item gets.
-        """
-        with torch.no_grad():
-            for gate, part in zip(self.gate, self.parts.values(), strict=False):  # the last gate is that of ids
-                assert isinstance(part, _Part)
-                part.last.bias.add_(shift)
-                gate[-1] -= gate[:-1] @ shift
+    def _mapped(self) -> list[Tensor]:
+        return [part(x) for part, x in zip(self.each_part(), self._inputs, strict=True)]
+
+    def _known_but(self, withheld: Collection[str]) -> Tensor:
+        """(N, M) bool: which modalities are known of each item."""
+        return self._known & torch.tensor([name not in withheld for name in self.config.modalities])
+
+    def _read(self, catalogue: Catalogue) -> None:
+        known = []
+        for name, part in zip(self.parts, self.each_part(), strict=True):
+            features = catalogue.features[name]
+            part.components.fit(features, features.known & catalogue.trained)
+            blocks = range(0, len(features), ROWS)
+            rows = [torch.from_numpy(features.vectors[n : n + ROWS].astype(np.float32)) for n in blocks]
+            self._inputs.append(torch.cat([part.components(block) for block in rows]))
+            known.append(torch.from_numpy(np.array(features.known)))
+        self._known = torch.stack(known, dim=1)
+        self.trained = catalogue.trained
+
+
+class ItemTower(ContentMaps):
+    """v_i = sum_m g_im h_im over what is known of item i, with g_i = softmax of a learned gate per modality.
+
+    h_im is a linear map, or a perceptron, of the modality's principal components. They share one scale: were each of
+    unit variance, the small ones, mostly noise, would let the map learn items by heart. For ids it is the item's own
+    vector, known of items that training has seen. Gates: a linear map of h_im and a bias. An item of which nothing is
+    known has a vector of zeros. Our own design; whole inputs are dropped as by Volkovs, Yu and Poutanen, DropoutNet,
+    NIPS 2017.
+    """
+
+    def __init__(
+        self, config: ContentConfig, n_items: int, width: int, std: float, catalogue: Catalogue | None
+    ) -> None:
+        super().__init__(config, n_items, width, std, catalogue)
+        self.gate = nn.Parameter(torch.zeros(len(config.sources), width + 1))
+
+    def forward(self, withheld: Collection[str] = ()) -> Tensor:
+        """(N, D): the vectors of all items; in training with modality dropout. withheld: sources that aren't known."""
+        sources, known = self._all(withheld)
+        if self.training and self.config.modality_dropout and sources.shape[1] > 1:
+            kept = known & (torch.rand(known.shape) >= self.config.modality_dropout)
+            known = torch.where(kept.any(1, keepdim=True), kept, known)
+        return self._gated(sources, known)
 
     def add_to_biases_(self, state: Tensor) -> None:
-        """Add state . v to the bias b behind each item's vector v, of new items too, in place; v stays as it is.
-
-        v and b are sums of a source's linear map, so this is done in those maps, and undone in the gates, which read
-        both.
-        """
+        """As ContentMaps'; it is undone in the gates, which read vectors and biases."""
+        super().add_to_biases_(state)
         with torch.no_grad():
-            for part in self.parts.values():
-                assert isinstance(part, _Part)
-                part.last.weight[-1] += state @ part.last.weight[:-1]
-                part.last.bias[-1] += state @ part.last.bias[:-1]
-            if self.ids is not None:
-                self.ids[:, -1] += self.ids[:, :-1] @ state
             self.gate[:, :-2] -= self.gate[:, -2:-1] * state
 
     def gates(self) -> Tensor:
         """(N, M): the weight of each modality, then of ids, in each item's vector."""
         with torch.no_grad():
-            sources = [part(x) for part, x in zip(self.parts.values(), self._inputs, strict=True)]
-            stacked = torch.stack([*sources, *([] if self.ids is None else [self.ids])], dim=1)
-            return self._weights(stacked, self._known_but())
+            return self._weights(*self._all())
 
-    def _known_but(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
-        """(N, M) bool: what is read of each item; the arguments are forward's."""
-        known = self._known & torch.tensor([name not in withheld for name in self.config.sources])
-        if as_new:  # but for items of which nothing else is known
-            known[:, -1] &= (torch.rand(len(known)) >= as_new) | ~known[:, :-1].any(1)
-        if self.config.new_only:
-            known[:, :-1] &= ~known[:, -1:]
-        return known
+    def _all(self, withheld: Collection[str] = ()) -> tuple[Tensor, Tensor]:
+        """(N, M, D) and (N, M) bool: what the sources give, and which are known, of all items; ids are the last."""
+        sources, known = self._mapped(), self._known_but(withheld)
+        if self.ids is not None:
+            sources.append(self.ids)
+            with_ids = torch.from_numpy(self.trained) & (IDS not in withheld)
+            known = torch.cat([known, with_ids.unsqueeze(1)], dim=1)
+        return torch.stack(sources, dim=1), known
+
+    def _mixed(self, sources: Sequence[Tensor], known: Tensor) -> Tensor:
+        if self.config.ids:  # which new items have none of
+            sources = [*sources, torch.zeros_like(sources[0])]
+            known = torch.cat([known, torch.zeros_like(known[:, :1])], dim=1)
+        return self._gated(torch.stack(list(sources), dim=1), known)
 
     def _gated(self, sources: Tensor, known: Tensor) -> Tensor:
         """sources: (n, M, D). known: (n, M) bool."""
@@ -205,21 +235,6 @@ class ItemTower(nn.Module):
         logits = (sources * self.gate[:, :-1]).sum(2) + self.gate[:, -1]
         weights = logits.masked_fill(~known, -torch.inf).softmax(1)
         return weights.nan_to_num(0.0)  # where nothing is known
-
-    def _read(self, catalogue: Catalogue) -> None:
-        known = []
-        for name, part in self.parts.items():
-            assert isinstance(part, _Part)
-            features = catalogue.features[name]
-            part.components.fit(features, features.known & catalogue.trained)
-            blocks = range(0, len(features), ROWS)
-            rows = [torch.from_numpy(features.vectors[n : n + ROWS].astype(np.float32)) for n in blocks]
-            self._inputs.append(torch.cat([part.components(block) for block in rows]))
-            known.append(torch.from_numpy(np.array(features.known)))
-        if self.config.ids:
-            known.append(torch.from_numpy(catalogue.trained))
-        self._known = torch.stack(known, dim=1)
-        self.trained = catalogue.trained
 
 
 class PrincipalComponents(nn.Module):
