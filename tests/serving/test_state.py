@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -70,6 +71,59 @@ def test_clicks_come_back_in_order_by_key(place: str) -> None:
         lambda state: state.taken(["session:x", "user:1", "nobody", "user:1"]),
     )[-1]
     assert taken == [[7], ["a", 3, "ü"], [], ["a", 3, "ü"]]
+
+
+def test_who_clicks_no_more_is_forgotten(place: str) -> None:
+    """A day after the last click, here a second; who clicked since keeps all."""
+
+    async def run() -> list[list[list[str | int]]]:
+        state = open_state(place, keep_days=1 / 86_400)
+        await state.add([("session:a", 1), ("user:1", 2)])
+        found = []
+        for _ in range(4):
+            await asyncio.sleep(0.6)
+            await state.add([("user:1", 3)])
+            await state.expire()
+            found.append(await state.taken(["session:a", "user:1"]))
+        await state.close()
+        return found
+
+    found = asyncio.run(run())
+    assert found[-1] == [[], [2, 3, 3, 3, 3]]
+    assert on(place, lambda state: state.taken(["session:a"])) == [[[]]]
+
+
+def test_nobody_is_forgotten_where_clicks_are_kept_for_ever(place: str) -> None:
+    steps = (lambda state: state.add([("session:a", 1)]), lambda state: state.expire())
+    assert on(place, *steps, lambda state: state.taken(["session:a"]))[-1] == [[1]]
+
+
+def test_many_are_forgotten_some_at_a_time(tmp_path: Path) -> None:
+    state = SQLiteState(tmp_path / "state.db", keep=1)
+    clicks = [(f"session:{n}", n) for n in range(1_203)]
+    asyncio.run(state.add(clicks))
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        other.execute("UPDATE keys SET clicked = clicked - 10 WHERE key != 'session:7'")
+    asyncio.run(state.expire())
+    assert asyncio.run(state.taken([key for key, _ in clicks])) == [[7] if n == 7 else [] for n in range(1_203)]
+    asyncio.run(state.close())
+
+
+def test_a_file_from_before_clicks_had_times(tmp_path: Path) -> None:
+    """What it holds counts as clicked when it is opened first."""
+    with sqlite3.connect(tmp_path / "state.db") as old:
+        old.executescript(
+            "CREATE TABLE clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);"
+            "INSERT INTO clicks (key, item) VALUES ('user:1', '5')"
+        )
+    state = SQLiteState(tmp_path / "state.db", keep=60)
+    asyncio.run(state.expire())
+    assert asyncio.run(state.taken(["user:1"])) == [[5]]
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        other.execute("UPDATE keys SET clicked = clicked - 100")
+    asyncio.run(state.expire())
+    assert asyncio.run(state.taken(["user:1"])) == [[]]
+    asyncio.run(state.close())
 
 
 def test_what_was_kept_outlives_the_process(place: str) -> None:

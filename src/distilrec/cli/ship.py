@@ -82,6 +82,9 @@ def serve(
         str | None, typer.Option(help="sqlite:PATH or redis://HOST:PORT/0; default: a file beside the bundle.")
     ] = None,
     durable: Annotated[bool, typer.Option("--durable", help="With SQLite, wait for the disk at each click.")] = False,
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="Forget who clicked nothing for so many days; 0: nobody.")
+    ] = 90,
     web: Annotated[
         Path | None, typer.Option(help="A folder that `distilrec export --to web` wrote, to hand out at /.")
     ] = None,
@@ -119,6 +122,7 @@ def serve(
         bundle=bundle,
         state=state,
         durable=durable,
+        keep_days=keep_days,
         web=web,
         keys=tuple(keys),
         cors=tuple(cors or ()),

@@ -26,6 +26,7 @@ from distilrec.serving.settings import Settings
 
 __all__ = ["create_app"]
 
+EXPIRES = 3_600  # seconds between looks for clicks to forget
 _logger = logging.getLogger("distilrec.serving")
 
 
@@ -72,11 +73,12 @@ class _Api:
         woken = asyncio.Event()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, woken.set)
-        watching = asyncio.create_task(self._watch(woken))
+        beside = [asyncio.create_task(each) for each in (self._watch(woken), self._expire())]
         yield
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        for task in beside:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await self.service.close()
 
     async def _watch(self, woken: asyncio.Event) -> None:
@@ -89,6 +91,14 @@ class _Api:
                     self._metrics.bundles.inc()
             except Exception:  # the next look may go better
                 _logger.exception("looking for a new bundle failed")
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                await self.service.state.expire()
+            except StateError as error:
+                _logger.warning("old clicks can't be forgotten now: %s", error)
+            await asyncio.sleep(EXPIRES)
 
     async def recommend(self, body: bytes, _: str) -> Reply:
         [answer] = await self.service.recommend([self._query.decode(body)])

@@ -17,16 +17,17 @@ TIMEOUT = 1.0  # seconds, within which an answer goes on without state
 class RedisState:
     """Lists of clicks, and a hash of new items with their order beside it, under a prefix.
 
-    url: redis://HOST:PORT/DATABASE. What is acknowledged is as safe as Redis keeps it: set appendonly there.
+    url: redis://HOST:PORT/DATABASE. keep: seconds after the last click of a user or session in which its clicks are
+    kept; None: for ever. What is acknowledged is as safe as Redis keeps it: set appendonly there.
     """
 
-    def __init__(self, url: str, prefix: str = "distilrec") -> None:
+    def __init__(self, url: str, prefix: str = "distilrec", *, keep: int | None = None) -> None:
         require("redis", "serve", "state in Redis")
         import redis.asyncio
         import redis.exceptions
 
         self._errors = (redis.exceptions.RedisError, OSError)
-        self._prefix = prefix
+        self._prefix, self._seconds = prefix, keep
         self._redis: Any = redis.asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=False
         )
@@ -39,6 +40,8 @@ class RedisState:
                     pipe.rpush(self._key(key), json.dumps(item))
                 for key in {key for key, _ in clicks}:
                     pipe.ltrim(self._key(key), -KEPT, -1)
+                    if self._seconds is not None:
+                        pipe.expire(self._key(key), self._seconds)
                 await pipe.execute()
         except self._errors as error:
             raise StateError(str(error)) from error
@@ -62,6 +65,9 @@ class RedisState:
             await self._redis.delete(self._key(key))
         except self._errors as error:
             raise StateError(str(error)) from error
+
+    async def expire(self) -> None:
+        """Redis does it by itself."""
 
     async def add_items(self, items: Sequence[tuple[Id, bytes]]) -> None:
         """In one transaction."""

@@ -29,15 +29,17 @@ __all__ = ["Service", "open_state", "passes"]
 _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
+DAY = 86_400  # seconds
 
 
-def open_state(place: str, *, durable: bool = False) -> State:
+def open_state(place: str, *, durable: bool = False, keep_days: float = 0) -> State:
     """The state at `sqlite:PATH` or `redis://...`; raises StateError where a file can't be opened."""
+    keep = max(1, int(keep_days * DAY)) if keep_days else None
     if place.startswith("sqlite:"):
-        return SQLiteState(Path(place.removeprefix("sqlite:")), durable=durable)
+        return SQLiteState(Path(place.removeprefix("sqlite:")), durable=durable, keep=keep)
     from distilrec.serving.redis import RedisState
 
-    return RedisState(place)
+    return RedisState(place, keep=keep)
 
 
 def passes(served: Served, least: float) -> float:
@@ -83,7 +85,8 @@ class Service:
         _logger.info("serving %s: %s items, gate %.3f", settings.bundle, len(served.items), shared)
         engine = _engine(served, settings)
         gc.freeze()  # what a bundle holds stays: looking through it for garbage took 20 ms now and then
-        return cls(settings, open_state(settings.state_place(), durable=settings.durable), engine, _seen=stamp)
+        state = open_state(settings.state_place(), durable=settings.durable, keep_days=settings.keep_days)
+        return cls(settings, state, engine, _seen=stamp)
 
     async def recommend(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer; where the state can't be reached, without what was clicked, and `degraded`."""

@@ -14,7 +14,8 @@ class Settings(BaseModel):
 
     bundle: the folder, which is watched for a new bundle every `watch` seconds; 0: only a SIGHUP takes one up.
     state: `sqlite:PATH`, `redis://HOST:PORT/DATABASE`, or None for a file beside the bundle. durable: SQLite waits for
-    the disk at each click.
+    the disk at each click. keep_days: days after the last click of a user or session, after which its clicks are
+    forgotten; 0: never.
     web: a folder that `distilrec export --to web` wrote, handed out at /; None for none.
     keys: API keys, one of which a request must carry; none: whoever reaches the server may ask. cors: origins whose
     pages may ask, none by default. rate: requests a second of one key, or address where there are none; None: as many
@@ -30,6 +31,7 @@ class Settings(BaseModel):
     bundle: Path
     state: str | None = None
     durable: bool = False
+    keep_days: float = Field(default=90.0, ge=0)
     web: Path | None = None
     watch: float = Field(default=2.0, ge=0)
     keys: tuple[str, ...] = ()

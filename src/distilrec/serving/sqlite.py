@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +18,15 @@ __all__ = ["SQLiteState"]
 
 TRIM = 64  # clicks after which those of a key are counted
 AT_ONCE = 1_000  # requests whose clicks are kept in one transaction
+FORGOTTEN = 500  # users and sessions whose clicks are deleted in one transaction
 AT_HAND = 200_000  # clicks and their users or sessions
 TABLES = """
 CREATE TABLE IF NOT EXISTS clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS clicks_by_key ON clicks (key, number);
+CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, clicked INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_by_time ON keys (clicked);
+INSERT INTO keys SELECT DISTINCT key, CAST(strftime('%s') AS INTEGER) FROM clicks
+  WHERE NOT EXISTS (SELECT 1 FROM keys);
 CREATE TABLE IF NOT EXISTS items
   (number INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT UNIQUE NOT NULL, told BLOB NOT NULL);
 """
@@ -29,18 +36,21 @@ class SQLiteState:
     """A write-ahead log: several processes of one machine read while one writes.
 
     A click that was acknowledged survives the death of the process. What survives the death of the machine is what its
-    disk had: set durable to wait for that. Clicks that come in one turn of the event loop are kept in one transaction.
-    What was read stays at hand until another process writes.
+    disk had: set durable to wait for that. keep: seconds after the last click of a user or session in which its clicks
+    are kept; None: for ever. Clicks that come in one turn of the event loop are kept in one transaction. What was read
+    stays at hand until another process writes.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, keep: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._keep: Together[Sequence[Click], None] = Together(self._add, AT_ONCE)
+        self._seconds = keep
         self._read: dict[str, list[Id]] = {}
         self._at_hand, self._version = 0, -1
         try:
             self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA secure_delete=ON")
             self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._database.executescript(TABLES)
         except sqlite3.Error as error:
@@ -57,6 +67,11 @@ class SQLiteState:
             with self._transaction():
                 rows = [(key, json.dumps(item)) for key, item in clicks]
                 self._database.executemany("INSERT INTO clicks (key, item) VALUES (?, ?)", rows)
+                now = int(time.time())
+                self._database.executemany(
+                    "INSERT INTO keys VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET clicked = excluded.clicked",
+                    [(key, now) for key in {key for key, _ in clicks}],
+                )
                 [last] = self._database.execute("SELECT last_insert_rowid()").fetchone()
                 # Counting a key's clicks takes longer than keeping one.
                 for key in {key for key, _ in clicks} if last % TRIM < len(clicks) else ():
@@ -91,14 +106,38 @@ class SQLiteState:
         return self._read[key]
 
     async def forget(self, key: str) -> None:
-        """Overwritten in the file, too, at the next checkpoint."""
+        """Overwritten in the file, too."""
         try:
-            self._read.pop(key, None)
-            self._database.execute("PRAGMA secure_delete=ON")
-            self._database.execute("DELETE FROM clicks WHERE key = ?", (key,))
+            with self._transaction():
+                self._delete([key])
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise StateError(str(error)) from error
+
+    async def expire(self) -> None:
+        """Some at a time, so that answers come in between."""
+        if self._seconds is None:
+            return
+        since = int(time.time()) - self._seconds
+        while self._expired(since) == FORGOTTEN:
+            await asyncio.sleep(0)
+
+    def _expired(self, since: int) -> int:
+        """How many there were, at most as many as are forgotten at once."""
+        sought = "SELECT key FROM keys WHERE clicked < ? LIMIT ?"
+        try:
+            with self._transaction():
+                keys = [key for (key,) in self._database.execute(sought, (since, FORGOTTEN))]
+                self._delete(keys)
+        except sqlite3.Error as error:
+            raise StateError(str(error)) from error
+        return len(keys)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._read.pop(key, None)
+        self._database.executemany("DELETE FROM clicks WHERE key = ?", [(key,) for key in keys])
+        self._database.executemany("DELETE FROM keys WHERE key = ?", [(key,) for key in keys])
 
     async def add_items(self, items: Sequence[tuple[Id, bytes]]) -> None:
         """In one transaction."""

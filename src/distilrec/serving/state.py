@@ -32,6 +32,10 @@ class State(Protocol):
         """Delete all that is kept of a user or session."""
         ...
 
+    async def expire(self) -> None:
+        """Forget those who clicked nothing for as long as clicks are kept; to be called now and then."""
+        ...
+
     async def add_items(self, items: Sequence[tuple[Id, bytes]]) -> None:
         """Keep what is told of new items; of one id the last counts."""
         ...
