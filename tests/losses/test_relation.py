@@ -160,3 +160,14 @@ def test_arguments_that_do_not_fit_are_refused(loss):
         loss(student, teacher.where(teacher > teacher.min(), torch.nan))
     with pytest.raises(ValueError, match="grouped with others"):
         grouped_topology(student, teacher, torch.zeros(3, dtype=torch.int64))
+
+
+def test_vectors_of_zeros_are_no_pairs_within_groups():
+    """Prevents a mean over fewer pairs than there are: an item that nobody took has a vector of zeros by iALS."""
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    student, groups = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 1, 1])
+    whole = grouped_topology(student, teacher, groups, reduction="sum")
+    cosine = torch.nn.functional.cosine_similarity(student[0], student[1], dim=0)
+    within = 2 * (cosine - 1).square()
+    expected = (whole - within) / 10 + within / 2
+    torch.testing.assert_close(grouped_topology(student, teacher, groups), expected)

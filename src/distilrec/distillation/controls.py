@@ -40,7 +40,10 @@ class ShuffledLabels(SoftLabels):
 
 
 class HardPositives(SoftLabels):
-    """The teacher's `k` best items as so many equal positives, without scores."""
+    """The teacher's `k` best items as so many equal positives, without scores; for `kl`.
+
+    Lists keep their order, and scores and vectors of items are the teacher's: other methods would learn from these.
+    """
 
     def __init__(self, labels: SoftLabels, k: int = 10) -> None:
         super().__init__(labels.path, labels.manifest)

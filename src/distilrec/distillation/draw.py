@@ -9,24 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distilrec.distillation.method import Step
 from distilrec.soft_labels import SoftBatch
 
-__all__ = ["as_lists", "draw", "gumbel", "places_by_rank", "some"]
+__all__ = ["LISTED", "OTHERS", "as_lists", "draw", "gumbel", "places_by_rank", "some"]
 
 
-def as_lists(step: Step, k: int, others: int) -> SoftBatch:
-    """What the store says of the step's queries as lists, best first, and a sample of what isn't listed.
+# Of a store of kind `full`, which has no lists: as many as other stores have by default.
+LISTED, OTHERS = 100, 100
+
+
+def as_lists(soft: SoftBatch, k: int, others: int, rng: np.random.Generator) -> SoftBatch:
+    """What a store says of some queries as lists, best first, and a sample of what isn't listed.
 
     A store of kind `full` has neither: its items come in the order of their numbers. Here they are ordered, the best k
     are listed, and `others` of the rest are drawn, the same ranks for all queries. Stores of other kinds stay as is.
     """
-    soft = step.soft
     if soft.ranked:
         return soft
     order = soft.scores.masked_fill(~soft.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     first, rest = order[:, :k], order[:, k:]
-    drawn = step.rng.permutation(rest.shape[1])[:others]
+    drawn = rng.permutation(rest.shape[1])[:others]
     tail = rest[:, torch.from_numpy(drawn).to(rest.device)]
     return replace(
         soft,

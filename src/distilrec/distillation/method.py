@@ -23,7 +23,17 @@ from distilrec.soft_labels import Kind, SoftBatch, SoftLabels
 __all__ = ["Method", "Need", "Schedule", "Setting", "Step", "Supply", "Term"]
 
 Need: TypeAlias = Literal[
-    "lists", "scores", "hidden", "item_vectors", "users", "others", "members", "checkpoints", "targets", "temperature"
+    "lists",
+    "scores",
+    "hidden",
+    "item_vectors",
+    "users",
+    "others",
+    "unlisted",
+    "members",
+    "checkpoints",
+    "targets",
+    "temperature",
 ]
 
 _CURES: dict[Need, str] = {
@@ -33,6 +43,7 @@ _CURES: dict[Need, str] = {
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
     "others": "record some with `record: {tail: 100}`, and not with kind full",
+    "unlisted": "record some with `record: {tail: 100}`",
     "members": "record them with `record: {members: true}`, or give `members` to `distil`",
     "checkpoints": "record some with `record: {members: true, checkpoints: 3}`, of members that are trained by steps",
     "temperature": "let `record: {temperatures: ...}` hold 1",
@@ -138,7 +149,8 @@ class Step:
 class Supply:
     """What a method finds: in the stores, and in its student.
 
-    k: length of the shortest lists. others: whether there is a sample of items that aren't listed. temperature: whether
+    k: length of the shortest lists. others: whether there is a sample of items that aren't listed. whole: whether the
+    store tells of all items, by kind or because its lists are as long as the catalogue. temperature: whether
     the log-sum-exp is known at the fitted temperature itself. hidden, members, checkpoints: whether they are recorded.
     filter_seen: whether recordings left out what a query has seen. reads_histories: of the student.
     """
@@ -146,6 +158,7 @@ class Supply:
     kind: Kind
     k: int
     others: bool
+    whole: bool
     temperature: bool
     hidden: bool
     filter_seen: bool
@@ -175,7 +188,7 @@ class Method(BaseModel, ABC):
     A class also says what it `needs`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     needs: ClassVar[tuple[Need, ...]] = ()
 
     weight: float = Field(default=1.0, ge=0)
@@ -205,6 +218,7 @@ class Method(BaseModel, ABC):
             "lists": supply.k < self.listed,
             "scores": supply.kind == "topk",
             "others": not supply.others,
+            "unlisted": not (supply.others or supply.whole),
             "temperature": not supply.temperature,
             "hidden": not supply.hidden,
             "item_vectors": supply.kind != "factored",
@@ -217,6 +231,7 @@ class Method(BaseModel, ABC):
             "lists": f"lists of {self.listed} items, not {supply.k}",
             "scores": "the teacher's score of any item",
             "others": "items that the teacher didn't list",
+            "unlisted": "items beside those that the teacher listed",
             "temperature": "the log-sum-exp of scores at the fitted temperature",
             "hidden": "the teacher's hidden states",
             "item_vectors": "the teacher's item vectors",
@@ -241,6 +256,7 @@ class Method(BaseModel, ABC):
             # A list can't be longer than the catalogue.
             k=min((m.k for m in manifests if m.kind != "full" and m.k < m.n_items), default=self.listed),
             others=manifests[0].tail > 0,
+            whole=manifests[0].kind == "full" or manifests[0].k >= manifests[0].n_items,
             temperature=any(abs(t - manifests[0].temperature) <= 1e-6 * t for t in manifests[0].temperatures),
             hidden=manifests[0].width is not None,
             filter_seen=all(m.filter_seen for m in manifests),

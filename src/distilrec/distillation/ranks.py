@@ -1,6 +1,6 @@
 """Where the student puts items: its best ones, and ranks estimated from a sample of the catalogue.
 
-What a recording left out as seen is left out here, too. Nothing here has gradients.
+What a recording left out, as seen or as nothing to be told of, is left out here, too. Nothing here has gradients.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from distilrec.ranking import queries_at_once, top_k
 from distilrec.scoring import Ragged
 from distilrec.soft_labels import SoftLabels
 
-__all__ = ["among", "best_items", "estimated_ranks", "highest", "left_out", "sampled_items"]
+__all__ = ["among", "best_items", "estimated_ranks", "highest", "left_out", "sampled_items", "told_items"]
 
 # A candidate's score in the sample is another sum of the same products: it must not come before itself.
 ROUNDING = 1e-5
@@ -32,26 +32,41 @@ def left_out(log: Interactions, labels: SoftLabels, rows: NDArray[np.int64]) -> 
     return Ragged(seen.starts, np.where(kept, seen.stops, seen.starts), seen.values)
 
 
+def told_items(labels: SoftLabels) -> NDArray[np.int64]:
+    """The items that the teacher knows and the recording tells of, ascending; not those that no query was told of."""
+    untold = labels.left_out
+    return np.arange(labels.manifest.n_items) if untold is None else np.flatnonzero(~untold)
+
+
 @torch.no_grad()
 def highest(
-    hidden: Tensor, vectors: Tensor, bias: Tensor | None, k: int, seen: Ragged | None = None
+    hidden: Tensor,
+    vectors: Tensor,
+    bias: Tensor | None,
+    k: int,
+    seen: Ragged | None = None,
+    untold: NDArray[np.bool_] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k items of the highest scores, best first: items (P, k) int64 and mask (P, k).
 
-    hidden: (P, D). vectors: (N, D). bias: (N,) or None. seen: P rows of items to leave out, or None. All are scored, a
-    block of queries at a time. Fewer columns where there are fewer items; masked where fewer are left.
+    hidden: (P, D). vectors: (N, D). bias: (N,) or None. seen: P rows of items to leave out, or None. untold: (N,),
+    items to leave out of all rows, or None. All are scored, a block of queries at a time. Fewer columns where there are
+    fewer items; masked where fewer are left.
     """
     n_items = len(vectors)
     items = torch.empty((len(hidden), min(k, n_items)), dtype=torch.int64, device=hidden.device)
     values = torch.empty(items.shape, device=hidden.device)
     size = queries_at_once(n_items)
+    gone = None if untold is None else torch.from_numpy(np.flatnonzero(untold)).to(hidden.device)
     for begin in range(0, len(items), size):
         part = slice(begin, begin + size)
         scores = hidden[part] @ vectors.T if bias is None else torch.addmm(bias, hidden[part], vectors.T)
         if seen is not None:
-            owners, gone = seen[part].flat()
-            keys = (owners * n_items + gone)[gone < n_items]
+            owners, taken = seen[part].flat()
+            keys = (owners * n_items + taken)[taken < n_items]
             scores.view(-1).index_fill_(0, torch.from_numpy(keys).to(scores.device), -torch.inf)
+        if gone is not None:
+            scores.index_fill_(1, gone, -torch.inf)
         values[part], items[part] = top_k(scores, items.shape[1])
     return items, values > -torch.inf
 
@@ -61,9 +76,9 @@ def best_items(step: Step, log: Interactions, k: int) -> tuple[Tensor, Tensor]:
 
     All masked for queries that weren't recorded.
     """
-    n_items = step.labels.manifest.n_items
+    n_items, seen = step.labels.manifest.n_items, left_out(log, step.labels, step.rows)
     hidden, vectors, bias = _detached(step)
-    items, mask = highest(hidden, vectors[:n_items], bias[:n_items], k, left_out(log, step.labels, step.rows))
+    items, mask = highest(hidden, vectors[:n_items], bias[:n_items], k, seen, step.labels.left_out)
     return items, mask & torch.from_numpy(step.rows >= 0).to(items.device).unsqueeze(1)
 
 
@@ -79,13 +94,13 @@ def among(items: Tensor, others: Tensor, mask: Tensor) -> Tensor:
 
 
 def sampled_items(step: Step, log: Interactions, n: int) -> tuple[Tensor, Tensor]:
-    """n of the items that the teacher knows, drawn evenly and without replacement, the same for all queries.
+    """n of the items that the recording tells of, drawn evenly and without replacement, the same for all queries.
 
     Returns items (M,) int64 and the student's scores of them (P, M), -inf where a query has seen the item; M is n, or
     the number of items if that is less.
     """
-    n_items = step.labels.manifest.n_items
-    drawn = np.arange(n_items) if n >= n_items else step.rng.choice(n_items, n, replace=False, shuffle=False)
+    told = told_items(step.labels)
+    drawn = told if n >= len(told) else told[step.rng.choice(len(told), n, replace=False, shuffle=False)]
     hidden, vectors, bias = _detached(step)
     items = torch.from_numpy(drawn).to(hidden.device)
     scores = torch.addmm(bias[items], hidden, vectors[items].T)

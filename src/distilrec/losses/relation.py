@@ -78,12 +78,12 @@ def grouped_topology(
     s, t = _unit(student), _unit(teacher)
     # (G, E): the prototypes' cosines with all entities.
     off = _unit(_means(student.detach(), group, sizes)) @ s.T - _unit(_means(teacher, group, sizes)) @ t.T
-    within, pairs = off.new_zeros(()), -len(s)
+    within, pairs = off.new_zeros(()), 0
     for own, like in zip(*(torch.tensor_split(side, sizes.cumsum(0)[:-1].tolist()) for side in (s, t)), strict=True):
         cosines = like @ like.T
         alike = cosines > 0
         within = within + ((own @ own.T - cosines).square() * alike).sum()
-        pairs += int(alike.sum())
+        pairs += int(alike.sum()) - int(alike.diagonal().sum())  # a vector of zeros isn't like itself either
     between = off.square().sum()
     return between + within if reduction == "sum" else between / max(off.numel(), 1) + within / max(pairs, 1)
 

@@ -53,8 +53,8 @@ def test_towards_no_temperature_the_order_is_the_teachers_own(data, student, sto
 
 def test_stores_of_all_scores_are_read_as_lists(data, student, store, step, monkeypatch):
     """All items in each of many permutations cost as many times the catalogue."""
-    monkeypatch.setattr(module, "FULL_LISTED", 5)
-    monkeypatch.setattr(module, "FULL_OTHERS", 35)
+    monkeypatch.setattr(module, "LISTED", 5)
+    monkeypatch.setattr(module, "OTHERS", 35)
     shapes, losses, model = [], [], student()
     monkeypatch.setattr(module, "gumbel", lambda shape, rng: shapes.append(shape) or torch.zeros(shape))
     for settings in ({"kind": "topk", "k": 5, "tail": 35}, {"kind": "full"}):

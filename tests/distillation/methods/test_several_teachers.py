@@ -23,13 +23,15 @@ N = 8
 
 
 class Store:
-    """Lists of the best K of N items by scores (Q, N), which it holds of the queries in `known`; no tail sample."""
+    """Lists of the best K of N items by scores (Q, N), which it holds of the queries in `known`; samples are empty."""
+
+    left_out = None
 
     def __init__(self, scores, k=N, *, known=None, temperature=1.0, filter_seen=False, path="store"):
         self.table, self.k, self.temperature, self.path = torch.as_tensor(scores).float(), k, temperature, path
         self.known = range(len(self.table)) if known is None else known
-        self.manifest = SimpleNamespace(n_items=N, k=k, kind="topk", width=None, filter_seen=filter_seen, tail=0,
-                                        temperature=1.0, temperatures=(1.0,))  # fmt: skip
+        self.manifest = SimpleNamespace(n_items=N, k=k, kind="topk", width=None, filter_seen=filter_seen,
+                                        tail=int(k < N), temperature=1.0, temperatures=(1.0,))  # fmt: skip
 
     def __len__(self):
         return len(self.known)
@@ -309,6 +311,24 @@ class TestHetComp:
         hidden[0, seen] = 9.0
         term(step_of(hidden, members, epoch=1, queries=[4]))
         assert term.distance.tolist() == [[pytest.approx(0, abs=1e-6)]]
+
+    def test_lists_are_longer_where_the_student_is_compared_by_more(self, hidden, tables):
+        """Prevents points of the pool from being given to items beyond it."""
+        members = {"a": (Store(tables[0]), Store(tables[1]))}
+        losses = [term_of(HetComp(pool=3, compared=k, every=100), members)(step_of(hidden, members)) for k in (3, 6)]
+        torch.testing.assert_close(*losses)
+
+    def test_items_far_down_the_list_still_come_before_others(self, hidden, tables):
+        """Prevents points that are zero, in float32, for what was listed."""
+        members = {"a": (Store(tables[0], k=6), Store(tables[0], k=6))}
+        steep, flat = (HetComp(pool=6, compared=3, every=100, sharpness=s) for s in (0.01, 10.0))
+        for position in (0, 1):
+            losses = []
+            for method in (steep, flat):
+                term = term_of(method, members)
+                term.position[:] = position
+                losses.append(term(step_of(hidden, members)))
+            torch.testing.assert_close(*losses)
 
     def test_members_without_earlier_states_are_refused(self, tables):
         with pytest.raises(SoftLabelError, match="checkpoints: 3"):

@@ -13,6 +13,7 @@ from torch import Tensor
 from distilrec.distillation.draw import some
 from distilrec.distillation.features import item_vectors
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
+from distilrec.distillation.ranks import told_items
 from distilrec.losses.relation import topology
 from distilrec.models import look_up
 
@@ -78,8 +79,9 @@ def query_entities(step: Step, most: int) -> Entities:
 
 
 def item_entities(step: Step, most: int, others: int) -> Entities:
-    """The batch's items and `others` for each target, drawn evenly from those that the teacher knows; or `most`."""
-    drawn = step.rng.integers(0, step.labels.manifest.n_items, others * len(step.batch.items))
+    """The batch's items and `others` for each target, drawn evenly from those that are told of; or `most`."""
+    told = told_items(step.labels)
+    drawn = told[step.rng.integers(0, len(told), others * len(step.batch.items))]
     items = some(np.union1d(step.items.cpu().numpy(), drawn), most, step.rng)
     student, teacher, _ = item_vectors(step, step.student.tensor(items))
     return Entities(student, teacher)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -23,7 +24,8 @@ class GatedTeachers(Method):
 
     t_i: the scores of member i over its fitted temperature, less the mean over the sampled items that it didn't list;
     so members of any scale can be added, and an item that a member neither listed nor sampled counts as one of those,
-    0. Candidates are what the members listed or sampled, a sampled item standing for those that weren't drawn.
+    0. Candidates are what the members listed or sampled, a sampled item standing for those that weren't drawn; members'
+    samples are taken for independent, so their recordings need seeds of their own.
 
     alpha(x) = floor / M + (1 - floor) softmax(W h + b), h the student's hidden state, W and b beginning at 0, among the
     members that recorded x. The gate learns from true labels only: from the cross-entropy of those among the candidates
@@ -74,7 +76,7 @@ class _Term(Term):
         for number, (labels, batch, (_, scores, _, _)) in enumerate(zip(members, batches, candidates, strict=True)):
             logits = union.spread(number, (scores - _unlisted(batch)) / labels.temperature)
             mixed = mixed + alpha[:, number : number + 1] * logits
-        drawn = _inclusion(union, batches)
+        drawn = _inclusion(union, batches, [labels.path for labels in members])
         learned = sampled_soft_label_kl(
             step.scores(union.items), mixed, union.mask, drawn,
             temperature=self.method.temperature, weights=step.weights,
@@ -99,11 +101,15 @@ def _unlisted(batch: SoftBatch) -> Tensor:
     return torch.where(sampled > 0, mean, lowest.nan_to_num(posinf=0.0))
 
 
-def _inclusion(union: Union, batches: list[SoftBatch]) -> Tensor:
-    """(P, U): how probable each item was to be a candidate: 1 if a member listed it, else that one sampled it."""
+def _inclusion(union: Union, batches: list[SoftBatch], paths: list[Path]) -> Tensor:
+    """(P, U): how probable each item was to be a candidate: 1 if a member listed it, else that one sampled it.
+
+    A recording that stands for several members, as in controls, drew one sample.
+    """
     missed = torch.ones(len(union.items), 1, device=union.items.device)
     listed = torch.zeros(union.items.shape, device=union.items.device)
     for number, batch in enumerate(batches):
-        missed = missed * (1 - batch.tail_probability * batch.tail_mask.any(1)).unsqueeze(1)
+        if paths[number] not in paths[:number]:
+            missed = missed * (1 - batch.tail_probability * batch.tail_mask.any(1)).unsqueeze(1)
         listed += union.spread(number, torch.cat([batch.mask, torch.zeros_like(batch.tail_mask)], dim=1).float())
     return torch.where((listed > 0) | ~union.mask, 1.0, 1 - missed)

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distilrec.data import seen_at
+from distilrec.distillation.draw import OTHERS, as_lists
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.ranks import highest
 from distilrec.distillation.union import Lists, vote
@@ -22,6 +23,7 @@ __all__ = ["HetComp"]
 
 _BLOCK = 2**22  # scores at once
 _ANNEALING = 0.995
+LEAST = 1e-12  # of points, lest far down the list they are as few as those of items that nobody listed
 
 
 class HetComp(Method):
@@ -51,7 +53,7 @@ class HetComp(Method):
     """
 
     method: Literal["hetcomp"] = "hetcomp"
-    needs: ClassVar[tuple[Need, ...]] = ("members", "checkpoints")
+    needs: ClassVar[tuple[Need, ...]] = ("members", "checkpoints", "unlisted")
 
     pool: int = Field(default=100, ge=2)
     sharpness: float = Field(default=10.0, gt=0)
@@ -94,9 +96,11 @@ class _Term(Term):
         position = torch.where(known, self.position[step.rows.clip(0)].long(), self.last)  # (P, M)
         device, ids = step.hidden.device, step.batch.query_ids
         teachers = list(step.members.values())
-        lists = [self._lists(each, ids, position[:, m], device) for m, each in enumerate(teachers)]
-        first = step.recorded(teachers[0][-1])
-        points = torch.exp(-torch.arange(self.method.pool) / self.method.sharpness)
+        pool = self.method.pool
+        lists = [self._lists(each, ids, position[:, m], device, pool) for m, each in enumerate(teachers)]
+        first = as_lists(step.recorded(teachers[0][-1]), pool, OTHERS, step.rng)
+        ranks = torch.arange(pool)
+        points = torch.exp(-ranks / self.method.sharpness) + LEAST * (1 - ranks / pool)
         union, votes = vote(lists, (first.tail_items, first.tail_mask), [1.0] * len(lists), points)
         done = (position == self.last).all(1).to(device)
         return self._loss(step.scores(union.items), votes, union.mask, done, step.weights)
@@ -144,14 +148,18 @@ class _Term(Term):
     ) -> Tensor:
         """(P,): of the student's best items (P, k) from each member's next checkpoint."""
         following = (position + 1).clamp(max=len(recordings) - 1)
-        items, mask = self._lists(recordings, ids, following, best.device)
-        return discrepancy(best, items[:, : self.method.compared], mask[:, : self.method.compared]).cpu()
+        return discrepancy(best, *self._lists(recordings, ids, following, best.device, self.method.compared)).cpu()
 
     def _lists(
-        self, recordings: Sequence[SoftLabels], ids: NDArray[np.int64], position: Tensor, device: torch.device
+        self,
+        recordings: Sequence[SoftLabels],
+        ids: NDArray[np.int64],
+        position: Tensor,
+        device: torch.device,
+        width: int,
     ) -> Lists:
-        """Items and mask (P, pool) of a member's lists, each query's from the checkpoint of its position (P,)."""
-        width = min(self.method.listed, *(labels.manifest.n_items for labels in recordings))
+        """Items and mask (P, width) of a member's lists, each query's from the checkpoint of its position (P,)."""
+        width = min(width, *(labels.manifest.n_items for labels in recordings))
         items = torch.zeros(len(ids), width, dtype=torch.int64)
         mask = torch.zeros(len(ids), width, dtype=torch.bool)
         for checkpoint, labels in enumerate(recordings):
@@ -163,12 +171,13 @@ class _Term(Term):
 
     def _best(self, step: Step, places: Tensor, ids: NDArray[np.int64]) -> Tensor:
         """(p, compared) int64: the student's best items for these of the batch's queries, among those not seen."""
-        manifest = next(iter(step.members.values()))[-1].manifest
+        labels = next(iter(step.members.values()))[-1]
+        manifest = labels.manifest
         vectors, bias = step.item_vectors[: manifest.n_items], step.student.item_bias()
         known = None if bias is None else bias[: manifest.n_items]
         hidden = step.hidden[places.to(step.hidden.device)]
         seen = seen_at(self.log, ids) if manifest.filter_seen else None
-        return highest(hidden, vectors, known, self.method.compared, seen)[0]
+        return highest(hidden, vectors, known, self.method.compared, seen, labels.left_out)[0]
 
 
 def discrepancy(best: Tensor, items: Tensor, mask: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilrec.distillation.draw import places_by_rank, some
@@ -39,8 +39,6 @@ class IRRRD(ListSettings):
     encodes their users, too: for LightGCN that is one more pass over the graph.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("users", "item_vectors")
-
     method: Literal["ir_rrd"] = "ir_rrd"
     item_weight: float = Field(default=0.5, ge=0)
     users: int = Field(default=20, ge=1)
@@ -48,9 +46,20 @@ class IRRRD(ListSettings):
     user_pool: int = Field(default=100, ge=1)
     user_sharpness: float = Field(default=10.0, gt=0)
 
+    @model_validator(mode="after")
+    def _ranked_users_are_drawn(self) -> Self:
+        if self.users > self.user_pool:
+            raise ValueError(f"users, {self.users}, can't be more than user_pool, {self.user_pool}")
+        return self
+
+    @property
+    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+        """Users and their order by the teacher's vectors, besides."""
+        return ("users", "item_vectors", *super().needs)
+
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""
-        return _Term(self, item_lists(setting.labels, setting.log, max(self.user_pool, self.users)))
+        return _Term(self, item_lists(setting.labels, setting.log, self.user_pool))
 
 
 class _Term(Term):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilrec.distillation.draw import places_by_rank
@@ -47,10 +47,16 @@ class PCKD(Method):
     sharpness: float = Field(default=10.0, gt=0)
     temperature: float = Field(default=0.1, gt=0)
 
+    @model_validator(mode="after")
+    def _items_are_drawn(self) -> Self:
+        if self.items > self.pool:
+            raise ValueError(f"items, {self.items}, can't be more than pool, {self.pool}")
+        return self
+
     @property
     def listed(self) -> int:
         """The pool."""
-        return max(self.pool, self.items)
+        return self.pool
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""

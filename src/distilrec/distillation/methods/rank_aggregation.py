@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from distilrec.distillation.draw import OTHERS, as_lists
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.union import vote
 from distilrec.errors import SoftLabelError
@@ -32,7 +33,7 @@ class RankAggregation(Method):
     """
 
     method: Literal["rank_aggregation"] = "rank_aggregation"
-    needs: ClassVar[tuple[Need, ...]] = ("members",)
+    needs: ClassVar[tuple[Need, ...]] = ("members", "unlisted")
 
     weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
     pool: int = Field(default=50, ge=1)
@@ -73,7 +74,8 @@ class _Term(Term):
         weights = {name: self.method.weights.get(name, 1.0) for name in step.members}
         voters = {name: weight for name, weight in weights.items() if weight > 0}
         batches = [step.recorded(step.members[name][-1]) for name in voters]
-        sample = batches[0].tail_items, batches[0].tail_mask
+        first = as_lists(batches[0], self.method.pool, OTHERS, step.rng)
+        sample = first.tail_items, first.tail_mask
         points = torch.arange(self.method.pool, 0, -1, dtype=torch.float32)
         lists = [batch.best(self.method.pool)[::2] for batch in batches]
         union, votes = vote(lists, sample, list(voters.values()), points)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from distilrec.distillation.draw import as_lists, gumbel
-from distilrec.distillation.method import Method, Setting, Step, Term
+from distilrec.distillation.draw import LISTED, OTHERS, as_lists, gumbel
+from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.ranking import permutation_cross_entropy
 from distilrec.soft_labels import SoftBatch
 
 __all__ = ["RankDistil"]
-
-# Of a store of kind `full`, which has no lists: as many as other stores have by default.
-FULL_LISTED, FULL_OTHERS = 100, 100
 
 
 class RankDistil(Method):
@@ -32,6 +29,8 @@ class RankDistil(Method):
     order, each of these for 1 / (its probability of being in the sample) items, so that the student's distribution is
     over all items. A mean over places, where theirs is a sum.
     """
+
+    needs: ClassVar[tuple[Need, ...]] = ("unlisted",)
 
     method: Literal["rank_distil"] = "rank_distil"
     top: int = Field(default=10, ge=1)
@@ -55,7 +54,7 @@ class _Term(Term):
 
     def forward(self, step: Step) -> Tensor:
         method = self.method
-        soft = as_lists(step, FULL_LISTED, FULL_OTHERS)
+        soft = as_lists(step.soft, max(LISTED, method.listed), OTHERS, step.rng)
         width = soft.items.shape[1]
         noise = gumbel((method.permutations, *soft.items.shape), step.rng).to(soft.items.device)
         scores = step.scores(torch.cat([soft.items, soft.tail_items], dim=1))

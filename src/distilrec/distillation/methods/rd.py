@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distilrec.data import Interactions
 from distilrec.distillation.method import Method, Setting, Step, Term
-from distilrec.distillation.ranks import estimated_ranks, sampled_items
+from distilrec.distillation.ranks import estimated_ranks, sampled_items, told_items
 from distilrec.losses.pointwise import weighted_log_sigmoid
 
 __all__ = ["RD"]
@@ -58,7 +58,7 @@ class _Term(Term):
         weights = place_weights(method.items, method.sharpness)[: items.shape[1]].to(scores.device).expand_as(scores)
         if step.epoch > method.warmup:
             _, others = sampled_items(step, self.log, method.sampled)
-            ranks = estimated_ranks(scores.detach(), others, step.labels.manifest.n_items)
+            ranks = estimated_ranks(scores.detach(), others, len(told_items(step.labels)))
             weights = weights * discrepancy(ranks, method.mu)
         return weighted_log_sigmoid(scores, weights, mask, weights=step.weights)
 

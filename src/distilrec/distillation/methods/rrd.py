@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilrec.distillation.draw import as_lists, places_by_rank
-from distilrec.distillation.method import Method, Setting, Step, Term
+from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.losses.ranking import plackett_luce
 
 __all__ = ["RRD"]
@@ -23,10 +23,21 @@ class ListSettings(Method):
     pool: int = Field(default=100, ge=1)
     sharpness: float = Field(default=10.0, gt=0)
 
+    @model_validator(mode="after")
+    def _ranked_are_drawn(self) -> Self:
+        if self.interesting > self.pool:
+            raise ValueError(f"interesting, {self.interesting}, can't be more than pool, {self.pool}")
+        return self
+
     @property
     def listed(self) -> int:
         """The pool."""
-        return max(self.pool, self.interesting)
+        return self.pool
+
+    @property
+    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+        """Items that aren't listed, where some are drawn."""
+        return ("unlisted",) if self.uninteresting else ()
 
 
 class RRD(ListSettings):
@@ -63,7 +74,7 @@ class _Term(Term):
 
 def list_loss(step: Step, settings: ListSettings) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of RRD, and which items entered it: (P, C) int64, and a mask (P, C) bool."""
-    soft = as_lists(step, settings.listed, settings.uninteresting)
+    soft = as_lists(step.soft, settings.listed, settings.uninteresting, step.rng)
     pool = soft.mask[:, : settings.listed]
     chosen = places_by_rank(pool, settings.interesting, settings.sharpness, step.rng)
     others = torch.from_numpy(step.rng.permutation(soft.tail_items.shape[1])[: settings.uninteresting])
