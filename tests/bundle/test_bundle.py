@@ -58,6 +58,8 @@ def test_other_kinds_of_lists_are_read(bundle: Bundle) -> None:
     for histories in ([("i1",)], [np.array(["i1"])], (pl.Series(["i1"]),)):
         assert bundle.recommend(histories=histories, k=2).equals(first)
     assert bundle.recommend(users=np.array(["u"]), candidates=pl.Series(["i1"]))["item"].to_list() == ["i1"]
+    with pytest.raises(DataError, match="user 'nobody' isn't known"):
+        bundle.recommend(users=np.array(["u", "nobody"]))
 
 
 def test_the_folder_of_a_run_is_told_from_its_bundle(bundle: Bundle, tmp_path: Path) -> None:

@@ -195,3 +195,21 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"--max-bytes: .* is not a size"):
         run.parse_bytes(text)
+
+
+def test_convert_loses_nothing_without_a_word(tmp_path: Path) -> None:
+    """Of dislikes a student learns, too; and of the parts of a log that is cut already."""
+    log, target = tmp_path / "log.csv", tmp_path / "new.parquet"
+    log.write_text(
+        "user,item,time,click,split\na,1,1,1,train\na,2,2,0,train\nb,1,1,1,train\nb,1,1,1,train\na,3,3,1,test\n"
+        "b,2,2,1,val\n",
+        encoding="utf-8",
+    )
+    command = ["data", "convert", str(log), str(target), "--label", "click", "--part", "split", "--json"]
+    said = json.loads(CliRunner().invoke(app, command).stdout)
+    assert pl.read_parquet(target).rows() == [
+        ("a", 1, 1, 1, "train"), ("a", 2, 2, 0, "train"), ("a", 3, 3, 1, "test"), ("b", 1, 1, 1, "train"),
+        ("b", 2, 2, 1, "val"),
+    ]  # fmt: skip
+    assert said["columns"] == ["user", "item", "time", "label", "part"]
+    assert any("repeat" in note for note in said["notes"])

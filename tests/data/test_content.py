@@ -143,3 +143,24 @@ def test_the_content_of_some_items_is_that_of_all():
     assert contents.of(np.array([2, 3, 0, 2])) == {2: "C", 0: "A"}
     assert contents.of(np.array([1, 3])) == {}
     assert contents.of(np.array([], np.int32)) == {}
+
+
+def test_numbers_of_a_text_file_are_numbers(tmp_path):
+    """As strings each price would be a category of its own."""
+    path = tmp_path / "items.csv"
+    path.write_text("id,year,price,kind\na,1990,1.5,x\nb,,2,7\nc,2010,,\n", encoding="utf-8")
+    modality = Modality(kind="attributes", columns=("year", "price", "kind"))
+    contents = contents_of(open_table(path), "id", modality, IDS)
+    frame = pl.DataFrame(list(read(contents).values()), orient="row")
+    assert (
+        frame.to_dicts()
+        == pl.DataFrame({"year": [1990.0, None, 2010.0], "price": [1.5, 2.0, None], "kind": ["x", "7", None]})
+        .rename(dict(zip(["year", "price", "kind"], frame.columns, strict=True)))
+        .to_dicts()
+    )
+
+
+def test_numbers_that_are_none_are_no_content():
+    price = [float("nan"), 2.0, 3.0, 4.0]
+    contents = contents_of(frame(price=price), "id", Modality(kind="attributes", columns=("price",)), IDS)
+    assert contents.known.tolist() == [True, False, False, False]

@@ -34,6 +34,13 @@ def test_a_summary_by_hand():
     assert found.attributes == pytest.approx({"title": 1 / 3, "genres": 1 / 3, "n": 1})
 
 
+def test_numbers_that_are_none_do_not_cover():
+    log = pl.DataFrame({"u": [1, 1], "i": ["a", "b"]})
+    items = pl.DataFrame({"item": ["a", "b"], "price": [1.0, float("nan")], "v": [[1.0, 2.0], [1.0, float("nan")]]})
+    found = describe(from_dataframe(log, Columns(user="u", item="i"), items=items).dataset)
+    assert found.attributes == {"price": 0.5, "v": 0.5}
+
+
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=20).filter(any))
 def test_gini_is_the_mean_difference(counts):
     """Against the definition: mean absolute difference over twice the mean."""

@@ -282,6 +282,17 @@ class TestOneDomain:
         found = twins(log.dataset.interactions, np.repeat([0, 1], 60).astype(np.uint8))
         assert list(zip(*(side.tolist() for side in found), strict=True)) == counted
 
+    def test_a_crawler_who_took_everything_costs_no_square(self, monkeypatch):
+        """Items that one user took, and hardly anyone else, would all be compared with each other."""
+        monkeypatch.setattr("distilrec.data.domains.ALIKE", 20)
+        rows = [(0, item) for item in range(200)] + [(1 + item % 90, item) for item in range(200)]
+        rows += [(user, item) for user in range(100, 110) for item in (198, 199)]
+        log = from_dataframe(
+            pl.DataFrame(rows, schema=["user", "item"], orient="row"), Columns(user="user", item="item")
+        )
+        one, two = twins(log.dataset.interactions, (np.arange(200) % 2).astype(np.uint8))
+        assert (198, 199) in set(zip(one.tolist(), two.tolist(), strict=True))
+
     def test_another_name_is_refused(self):
         with pytest.raises(DataError, match="no domain is called 'music'; there are books, films"):
             one("music")

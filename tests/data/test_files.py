@@ -262,3 +262,19 @@ def test_rows_keep_the_order_of_the_file(tmp_path):
     path = tmp_path / "log.csv"
     pl.DataFrame({"u": np.arange(n), "i": np.arange(n)}).write_csv(path)
     assert (read_log(open_table(path), UI)["user"].to_numpy() == np.arange(n)).all()
+
+
+def test_an_empty_id_is_named(tmp_path):
+    """All who are anonymous would be one user."""
+    path = tmp_path / "log.csv"
+    path.write_text('user,item\n"x","a"\n"","b"\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 3: no value in column 'user'"):
+        read_log(open_table(path), Columns(user="user", item="item"))
+    with pytest.raises(DataError, match="no value in column 'item'"):
+        read_log(open_frame(pl.DataFrame({"user": ["a"], "item": ["  "]})), Columns(user="user", item="item"))
+
+
+def test_a_pandas_column_of_mixed_types_is_named():
+    frame = pd.DataFrame({"time": [1, 2, 3], "user": [1, "a", 2]})
+    with pytest.raises(DataError, match=r"column 'user' can't be read .*\.astype\(str\)"):
+        open_frame(frame)

@@ -47,6 +47,14 @@ def test_values_where_names_say_nothing():
     assert found == {"user": "a", "item": "b", "time": "d", "rating": "c"}
 
 
+def test_a_quantity_is_no_rating():
+    """Most of a shop's purchases, of one piece each, would be taken for dislikes."""
+    quantity = [1 + (n % 4 == 0) + (n % 9 == 0) for n in range(N)]
+    assert guessed(user=USERS, item=ITEMS, timestamp=SECONDS, quantity=quantity) == {
+        "user": "user", "item": "item", "time": "timestamp",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("factor", "unit"), [(1, "seconds"), (10**3, "milliseconds"), (10**6, "microseconds")])
 def test_units_of_epochs(factor, unit):
     frame = pl.DataFrame({"user": USERS, "item": ITEMS, "when": [second * factor for second in SECONDS]})

@@ -76,3 +76,14 @@ def test_init_takes_the_content_along(tmp_path):
     assert load(config).dataset.contents["text"].known.all()
     assert guess_items(tmp_path / "log.csv") is None
     assert load(DataConfig(source=str(tmp_path / "log.csv"))).dataset.contents == {}
+
+
+def test_columns_whose_names_come_out_alike_are_all_kept():
+    picture = [b"\xff\xd8\xff\xe0" + b"." * 20] * N
+    found = guessed(plot=PLOTS, 图片=picture, 海报=picture, Text=[[0.5, 1.5]] * N)
+    assert found == {
+        "text": ("text", ("plot",)),
+        "image": ("image", ("图片",)),
+        "image_2": ("image", ("海报",)),
+        "text_2": ("vectors", ("Text",)),
+    }

@@ -96,3 +96,22 @@ def test_ids_of_another_type_are_refused():
     """Cast to null, every item would be a new one."""
     with pytest.raises(DataError, match=r"items have ids of type String, and had Int64"):
         prepared([(u, str(i), t) for u, i, t in YESTERDAY], Snapshot.of(prepared(YESTERDAY)))
+
+
+def test_the_last_of_several_times_is_the_same_interaction():
+    """Where the last repeat is kept, what training knew would be tested on because it was taken once more."""
+    snapshot = Snapshot.of(prepared(YESTERDAY, repeats="last"))
+    today = prepared([*YESTERDAY, ("b", 5, 9)], snapshot, repeats="last")
+    rows = today.dataset.interactions.histories
+    places = [today.dataset.item_ids.values[int(item)] for item in rows[0:1].flat()[1]]
+    assert places == [7, 6, 5]
+    assert 3 not in today.earlier.tolist()
+    assert today.split.part[2] == 0
+
+
+def test_a_log_written_in_another_way_is_refused():
+    """In another unit of time all of it would be new, and nothing kept out of test."""
+    snapshot, later = Snapshot.of(prepared(YESTERDAY)), [(user, item, 1000 * time) for user, item, time in YESTERDAY]
+    assert (prepared(later, snapshot).earlier < 3).all()  # of each user and item there is one, whenever it was
+    with pytest.raises(DataError, match="none of the earlier run's 5 interactions is found again by user, item, time"):
+        prepared(later, snapshot, repeats="keep")

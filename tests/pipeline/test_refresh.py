@@ -196,6 +196,7 @@ def test_new_interactions_are_asked_for_with_what_came_before_them() -> None:
     ("changed", "message"),
     [
         ({"teacher": [{"name": "ease", "model": {"model": "ease"}}]}, "teacher isn't that of"),
+        ({"data": {"source": "x", "split": {"kind": "cold-users"}}}, "holds out users or items"),
         ({"evaluation": {"seeds": 2, "metrics": ["ndcg@10"]}}, "evaluation.seeds is 2"),
         ({"evaluation": {"seeds": 1, "metrics": ["mrr@10"]}}, "first metric is mrr@10"),
     ],

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from distilrec.data import DataConfig
-from distilrec.errors import DistilRecError
+from distilrec.errors import DataError, DistilRecError
 from distilrec.pipeline.runner import run_tasks, threads_per_process
 from distilrec.pipeline.stages import Stage, Store
 from distilrec.pipeline.task import Context, Task
@@ -117,3 +117,26 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
     assert last.startswith("distilrec.errors.DistilRecError: A process of the run ended as it began")
     assert last.endswith('`if __name__ == "__main__":`')
     assert ended.stderr.count("Traceback") == 1
+
+
+class CountInteractions(Task):
+    """Says how many there are, in a process of its own."""
+
+    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+        return {"interactions": len(context.prepared.dataset.interactions)}
+
+
+def test_data_that_change_under_way_end_the_run(tmp_path: Path) -> None:
+    """One process would train on what another tests, and the report tell of neither."""
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\n" + "".join(f"{n // 3},{n % 5}\n" for n in range(30)), encoding="utf-8")
+    context = Context(Store(tmp_path / "run"), DataConfig(source=str(log), split={"kind": "random"}))
+    assert len(context.prepared.dataset.interactions) == 30
+    first, second = (CountInteractions(Stage(name, {})) for name in ("first", "second"))
+    run_tasks([first], context, jobs=1, progress=Shown())
+    assert context.store.result(first.stage)["interactions"] == 30
+    with log.open("a", encoding="utf-8") as file:
+        file.write("9,9\n")
+    with pytest.raises(DataError, match="changed while the run was under way"):
+        run_tasks([second], context, jobs=1, progress=Shown())
+    assert not context.store.done(second.stage)

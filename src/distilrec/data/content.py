@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distilrec.data.files import Table
 from distilrec.data.interactions import Ids
-from distilrec.data.typed import check_columns, id_column
+from distilrec.data.typed import as_numbers, check_columns, id_column
 from distilrec.errors import DataError
 
 __all__ = ["Contents", "Modality", "ModalityKind", "contents_of"]
@@ -122,7 +123,15 @@ class Contents:
         return self.modality.kind in ("image", "audio") and self._dtype(self.modality.columns[0]) == pl.String
 
     def _dtype(self, name: str) -> pl.DataType:
-        return self.table.frame.collect_schema()[name]
+        return pl.Float64() if name in self._written_numbers else self.table.frame.collect_schema()[name]
+
+    @cached_property
+    def _written_numbers(self) -> frozenset[str]:
+        """Those of the attributes in a text file whose every value is a number."""
+        if self.modality.kind != "attributes" or not self.table.text:
+            return frozenset()
+        values = self.table.collect(self.table.frame.select(self.modality.columns))
+        return frozenset(column.name for column in values if as_numbers(column).dtype.is_numeric())
 
     def _values(self) -> list[pl.Expr]:
         match self.modality.kind:
@@ -131,7 +140,7 @@ class Contents:
             case "vectors":
                 return [pl.col(self.modality.columns[0]).cast(pl.List(pl.Float32))]
             case _:
-                return [pl.col(name) for name in self.modality.columns]
+                return [pl.col(name).cast(self._dtype(name)) for name in self.modality.columns]
 
     def _present(self) -> pl.Expr:
         """Whether a row of `_values` holds any content, as far as the table tells."""
@@ -221,7 +230,7 @@ def _is_filled(name: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(name).str.len_bytes() > 0
     if isinstance(dtype, pl.List):
         return pl.col(name).list.len() > 0
-    return pl.col(name).is_not_null()
+    return pl.col(name).is_finite() if dtype.is_float() else pl.col(name).is_not_null()
 
 
 def _same_length(rows: list[list[float]], table: Table, name: str) -> list[NDArray[np.float32]]:

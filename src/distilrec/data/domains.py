@@ -37,6 +37,7 @@ Codes = NDArray[np.uint8]
 MOST = 100  # domains
 TWINS = 0.8  # share of the users of two items who took both
 ORDERS = 8  # in which twins are looked for
+ALIKE = 1_000  # most items with one least user that are compared with each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +194,8 @@ def twins(log: Interactions, of_items: Codes) -> tuple[NDArray[np.int64], NDArra
     Returns the places of the first and the second of each pair, in order. of_items: (N,) the domain of each item. For
     whoever took both, at least 0.8 of the other users of either did. Pairs are found by the least of their users under
     8 random orders, as in Broder, On the resemblance of documents, 1997, and then counted; one in 400,000 is missed.
+    Where more than a thousand items have one least user, such as a crawler who took all of them, these aren't compared
+    in that order.
     """
     users, items = log.flat()[0], log.histories.flat()[1]
     taken = pl.DataFrame({"item": items, "user": users}).unique()
@@ -203,6 +206,7 @@ def twins(log: Interactions, of_items: Codes) -> tuple[NDArray[np.int64], NDArra
         least = np.full(log.n_items, log.n_users)
         np.minimum.at(least, items, np.random.default_rng(seed).permutation(log.n_users)[users])
         one = frame.with_columns(least=least).filter(pl.col("users") > 1)
+        one = one.filter(pl.len().over("least") <= ALIKE)
         alike = one.join(one, on="least", suffix="_2").filter(pl.col("item") < pl.col("item_2"))
         near = pl.min_horizontal("users", "users_2") >= TWINS * pl.max_horizontal("users", "users_2")
         found.append(alike.filter(near, pl.col("domain") != pl.col("domain_2")).drop("least"))

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from distilrec.errors import ArtefactError
+from distilrec.errors import ArtefactError, DataError
 
 __all__ = ["Features"]
 
@@ -68,7 +68,12 @@ class FeatureWriter:
         self._known = np.zeros(n_items, np.bool_)
 
     def write(self, places: NDArray[np.int32], vectors: NDArray[np.float32]) -> None:
-        """Vectors (n, D) of the items at places (n,)."""
+        """Vectors (n, D) of the items at places (n,). Raises DataError where those before had another length."""
+        if vectors.shape[1] != self._vectors.shape[1]:
+            raise DataError(
+                f"{self._folder.name}: vectors of {vectors.shape[1]} numbers after some of {self._vectors.shape[1]}; "
+                "all must have one length"
+            )
         self._vectors[places] = vectors
         self._known[places] = True
 

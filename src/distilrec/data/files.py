@@ -147,7 +147,22 @@ def open_frame(frame: Any, name: str = "DataFrame") -> Table:
             f"{name}: a {type(frame).__name__} isn't a DataFrame; give one of Polars, pandas or PyArrow"
         ) from error
     whole = known.collect(backend="polars") if isinstance(known, nw.LazyFrame) else known
-    return Table(whole.to_polars().lazy(), name)
+    try:
+        return Table(whole.to_polars().lazy(), name)
+    except Exception as error:  # of pyarrow, which isn't among what is required
+        raise DataError(
+            f"{name}: {_mixed(whole)} can't be read ({error}); write its values as one type, such as by .astype(str)"
+        ) from error
+
+
+def _mixed(whole: nw.DataFrame[Any]) -> str:
+    """The first column that can't be read by itself."""
+    for column in whole.columns:
+        try:
+            whole.select(column).to_polars()
+        except Exception:  # whatever it is, this is the one
+            return f"column {column!r}"
+    return "its columns"
 
 
 def _check_file(path: Path) -> None:

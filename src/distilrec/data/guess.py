@@ -197,7 +197,9 @@ def guess_columns(
     search = _Search(table, look_at(table), [meaning for meaning in _VALUES if meaning not in given], found)
     for meaning in search.sought:
         search.by_name(meaning)
-    for meaning in search.open("part", "time", "rating"):
+    # Where names tell, small numbers without one may be anything, such as a quantity; of ratings dislikes are made.
+    nameless = len(search.open("user", "item")) == 2
+    for meaning in search.open("part", "time", *(["rating"] if nameless else [])):
         search.by_values(meaning)
     search.by_elimination()
     columns = search.columns()

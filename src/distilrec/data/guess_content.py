@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 
 import polars as pl
 
@@ -65,9 +66,10 @@ def _together(found: Mapping[str, ModalityKind], names: list[str], *, knows_late
     for name in names:
         if found[name] not in ("text", "attributes"):
             plain = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name.lower())
-            modalities[plain.lstrip("_") or found[name]] = Modality(
-                kind=found[name], columns=(name,), knows_later=knows_later
-            )
+            wanted = plain.strip("_") or found[name]
+            free = (wanted if n == 1 else f"{wanted}_{n}" for n in count(1))
+            own_name = next(each for each in free if each not in modalities)
+            modalities[own_name] = Modality(kind=found[name], columns=(name,), knows_later=knows_later)
     return modalities
 
 

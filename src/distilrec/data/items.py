@@ -10,7 +10,7 @@ import polars as pl
 from distilrec.data.columns import ItemColumns
 from distilrec.data.files import Table
 from distilrec.data.interactions import Ids
-from distilrec.data.typed import are_integers, check_columns, id_column
+from distilrec.data.typed import as_numbers, check_columns, id_column
 from distilrec.errors import DataError
 
 __all__ = ["align_items", "read_items"]
@@ -36,7 +36,7 @@ def read_items(table: Table, columns: ItemColumns, without: Collection[str] = ()
         raise DataError(
             f"{table.name}, {table.place(missing)}: no id in column {columns.item!r}; drop the row or fill it in"
         )
-    return frame.with_columns(_numbers(frame[name]) for name in others) if table.text else frame
+    return frame.with_columns(as_numbers(frame[name]) for name in others) if table.text else frame
 
 
 def align_items(items: pl.DataFrame, item_ids: Ids) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -64,12 +64,3 @@ def align_items(items: pl.DataFrame, item_ids: Ids) -> tuple[pl.DataFrame, tuple
 def _title(table: Table, name: str) -> pl.Expr:
     listed = isinstance(table.frame.collect_schema()[name], pl.List)  # RecBole parts titles into words
     return (pl.col(name).list.join(" ") if listed else pl.col(name).cast(pl.String)).alias("title")
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    if values.dtype != pl.String or values.null_count() == len(values):
-        return values
-    if are_integers(values.drop_nulls()):
-        return values.cast(pl.Int64)
-    numbers = values.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == values.null_count() else values

@@ -117,7 +117,7 @@ def _prepared(
     prepared = _cut(dataset, built, preparation)
     if preparation.domain is not None:
         prepared = only(prepared, preparation.domain, preparation.split)
-    return prepared if since is None else _go_on(prepared, since)
+    return prepared if since is None else _go_on(prepared, since, by_time=preparation.repeats == "keep")
 
 
 def _with_items(dataset: Dataset, about: _About) -> Dataset:
@@ -146,13 +146,13 @@ def _cut(dataset: Dataset, built: Built, preparation: Preparation) -> Prepared:
     return Prepared(dataset, positives, negatives)
 
 
-def _go_on(prepared: Prepared, since: Snapshot) -> Prepared:
+def _go_on(prepared: Prepared, since: Snapshot, *, by_time: bool) -> Prepared:
     """Keep what the earlier run trained on in training, and what it validated on out of test."""
-    earlier = since.parts(prepared.split.log, liked=True)
+    earlier = since.parts(prepared.split.log, liked=True, by_time=by_time)
     kept, moved = _held_back(prepared.split, earlier)
     negatives = prepared.negatives_split
     if negatives is not None:
-        negatives, _ = _held_back(negatives, since.parts(negatives.log, liked=False))
+        negatives, _ = _held_back(negatives, since.parts(negatives.log, liked=False, by_time=by_time))
     notes = prepared.dataset.notes
     if moved:
         notes += (

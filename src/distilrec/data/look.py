@@ -9,7 +9,7 @@ import polars as pl
 
 from distilrec.data.files import Table
 from distilrec.data.splits import PART_CODES
-from distilrec.data.typed import are_integers, as_times, time_forms
+from distilrec.data.typed import as_numbers, as_times, time_forms
 from distilrec.errors import DataError
 
 __all__ = ["Look", "look_at"]
@@ -68,7 +68,7 @@ class Look:
                 fits = self._written().is_in(["0", "1", "0.0", "1.0", "true", "false"])
             case _:
                 fits = self._written().is_in(list(PART_CODES))
-        return Look(self.name, _as_numbers(self.values.filter(fits)))
+        return Look(self.name, as_numbers(self.values.filter(fits)))
 
     def _times(self) -> pl.Series:
         if self.values.dtype in (pl.Date, pl.Datetime):
@@ -135,17 +135,7 @@ def look_at(table: Table) -> dict[str, Look]:
     if head.height == 0:
         raise DataError(f"{table.name} has no rows; give at least one interaction")
     values = {name: head[name].drop_nulls() for name in names}
-    return {name: Look(name, _as_numbers(column) if table.text else column) for name, column in values.items()}
-
-
-def _as_numbers(values: pl.Series) -> pl.Series:
-    """Strings as numbers, where all of them are."""
-    if values.dtype != pl.String or len(values) == 0:
-        return values
-    if are_integers(values):
-        return values.cast(pl.Int64)
-    numbers = values.cast(pl.Float64, strict=False)
-    return values if numbers.is_null().any() else numbers
+    return {name: Look(name, as_numbers(column) if table.text else column) for name, column in values.items()}
 
 
 def _nulls(values: pl.Series) -> pl.Series:

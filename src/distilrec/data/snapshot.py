@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distilrec.data.interactions import Ids, Interactions
 from distilrec.data.splits import UNUSED, Split
-from distilrec.errors import ArtefactError
+from distilrec.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:
     from distilrec.data.load import Prepared
@@ -50,17 +50,25 @@ class Snapshot:
         logs = [_rows(prepared.split, liked=True)] + ([] if negatives is None else [_rows(negatives, liked=False)])
         return cls(dataset.user_ids, dataset.item_ids, pl.concat(logs))
 
-    def parts(self, log: Interactions, *, liked: bool) -> Parts:
+    def parts(self, log: Interactions, *, liked: bool, by_time: bool = True) -> Parts:
         """(M,) uint8 parallel to the log's values: the part of each interaction in the snapshot, 3 where it is new.
 
         log: with the snapshot's users and items in the same places. Interactions are the same where user, item and
-        time are; the n-th of equal ones is the n-th of them again. Where either log has no times, they don't count.
+        time are; the n-th of equal ones is the n-th of them again. Times don't count where either log has none, and not
+        without by_time, such as where the last of several times is kept. Raises DataError where nothing that the
+        snapshot holds is found again: then the two logs don't write the same things alike.
         """
         rows = _columns(log)
         known = self.log.filter(pl.col("liked") == liked)
-        on: list[str] = [name for name in ("user", "item", "time") if name in rows.columns and name in known.columns]
+        names = ("user", "item", "time") if by_time else ("user", "item")
+        on: list[str] = [name for name in names if name in rows.columns and name in known.columns]
         rows, known = _numbered(rows.select(on), on), _numbered(known.select(*on, "part"), on)
         found = rows.join(known, on=[*on, "nth"], how="left", maintain_order="left")["part"]
+        if len(known) and found.null_count() == len(found):
+            raise DataError(
+                f"none of the earlier run's {len(known):,} interactions is found again by {', '.join(on)}; give the "
+                "whole log, with ids and times written as they were"
+            )
         parts = np.full(len(log.histories.values), UNUSED, dtype=np.uint8)
         parts[log.flat()[1]] = found.fill_null(UNUSED).to_numpy()
         return parts

@@ -12,7 +12,7 @@ from distilrec.data.files import Table
 from distilrec.data.splits import PART_CODES
 from distilrec.errors import DataError
 
-__all__ = ["are_integers", "as_times", "check_columns", "id_column", "read_log", "time_forms"]
+__all__ = ["are_integers", "as_numbers", "as_times", "check_columns", "id_column", "read_log", "time_forms"]
 
 _SAMPLE_ROWS = 1000
 
@@ -123,6 +123,20 @@ def are_integers(strings: pl.Series) -> bool:
     return len(strings) > 0 and bool(strings.str.contains(_INTEGER).all())
 
 
+def as_numbers(values: pl.Series) -> pl.Series:
+    """Strings as integers or numbers, where all are written so; other values as they are.
+
+    >>> as_numbers(pl.Series(["7", None])).to_list(), as_numbers(pl.Series(["7.5", "x"])).to_list()
+    ([7, None], ['7.5', 'x'])
+    """
+    if values.dtype != pl.String or values.null_count() == len(values):
+        return values
+    if are_integers(values.drop_nulls()):
+        return values.cast(pl.Int64)
+    numbers = values.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == values.null_count() else values
+
+
 def time_forms(strings: pl.Series) -> list[str]:
     """The forms of time, a kind of number or a format of dates, that the most strings have; none where none has one.
 
@@ -181,7 +195,7 @@ def _fault(table: Table, named: Mapping[str, str], key: str, name: str, value: p
     first = table.collect(rows.filter(value.is_null()).select("row number", name).head(1))
     place = table.place(int(first["row number"][0]))
     given = first[name][0]
-    if given is None:
+    if given is None or (key in ("user", "item") and not str(given).strip()):
         return f"{table.name}, {place}: no value in column {name!r}; drop the row or fill it in"
     shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:60] + "..."
     return f"{table.name}, {place}: {shown} in column {name!r} isn't {_EXPECTED[key]}; correct or drop the row"
@@ -223,7 +237,8 @@ def _id(column: _Column) -> pl.Expr:
 
 def _string_id(raw: pl.Expr) -> pl.Expr:
     written = raw.cast(pl.String)
-    return pl.when(written.str.len_bytes() <= _LONGEST_ID).then(written)
+    whole = (written.str.len_bytes() <= _LONGEST_ID) & (written.str.strip_chars().str.len_bytes() > 0)
+    return pl.when(whole).then(written)
 
 
 def _finite(column: _Column) -> pl.Expr:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.plan import Plan
 from distilrec.pipeline.refresh import RefreshPlan
 from distilrec.pipeline.stages import Store
-from distilrec.pipeline.task import Context
+from distilrec.pipeline.task import Context, fingerprint_of
 from distilrec.recipe import Recipe
 
 __all__ = ["check_since", "plan_of"]
@@ -41,7 +40,7 @@ def plan_of(recipe: Recipe, out: Path, *, across: bool = False) -> tuple[Context
                 f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves no {part} query; choose another "
                 "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
             )
-    fingerprint = _fingerprint(context.prepared)
+    fingerprint = fingerprint_of(context.prepared)
     contents = _contents(context.prepared)
     if since is not None:
         return context, RefreshPlan.of(recipe, fingerprint, contents, Earlier(since))
@@ -55,7 +54,7 @@ def _plan_of_domain(recipe: Recipe, prepared: Prepared, fingerprint: str, conten
     assert recipe.teacher_from is not None
     data = recipe.data.model_copy(update={"domain": None})
     every = recipe.model_copy(update={"data": data, "teacher_from": None})
-    whole = Plan(every, _fingerprint(prepared.whole), _contents(prepared.whole))
+    whole = Plan(every, fingerprint_of(prepared.whole), _contents(prepared.whole))
     return DomainPlan.of(recipe, fingerprint, contents, whole, Path(recipe.teacher_from))
 
 
@@ -65,25 +64,18 @@ def _contents(prepared: Prepared) -> dict[str, str]:
 
 
 def check_since(recipe: Recipe) -> None:
-    """Raise RecipeError where a run that goes on from an earlier one is of a domain, or to choose its method anew."""
+    """Raise RecipeError where a run that goes on from an earlier one is of a domain, holds out users or items, or is to
+    choose its method anew."""
     columns = recipe.data.columns
     if recipe.since is not None and (recipe.data.domain or (columns is not None and columns.domain)):
         raise RecipeError("since: a run of one domain of several isn't continued; run the recipe anew")
+    if recipe.since is not None and recipe.data.split.kind in ("cold-users", "cold-items"):
+        raise RecipeError(
+            f"since: a run that holds out users or items ({recipe.data.split.kind}) isn't continued, since others "
+            "would be held out today; run the recipe anew"
+        )
     if recipe.since is not None and recipe.method is not None:
         raise RecipeError(
             "method: auto begins anew, and a run with since goes on with earlier students; "
             f"take the recipe with their method, {recipe.since}/recipe.yaml, as it stands there"
         )
-
-
-def _fingerprint(prepared: Prepared) -> str:
-    """Of the data and of how they are split."""
-    digest = hashlib.sha256(prepared.dataset.fingerprint.encode())
-    digest.update(prepared.split.part.tobytes())
-    if prepared.split.after:
-        digest.update(f"{prepared.split.after} {prepared.split.targets}".encode())
-    if prepared.negatives_split is not None:
-        digest.update(prepared.negatives_split.part.tobytes())
-    if prepared.earlier is not None:
-        digest.update(prepared.earlier.tobytes())
-    return digest.hexdigest()[:16]

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing.managers import SyncManager
 from typing import Protocol
 
@@ -98,7 +97,7 @@ def _run(waiting: list[Task], run_at_all: set[str], context: Context, jobs: int,
             jobs,
             mp_context=spawn,
             initializer=_start,
-            initargs=(replace(context), threads, messages),  # without the data: each process loads them
+            initargs=(context.for_others(), threads, messages),
         ) as pool:
             running: dict[Future[str], Task] = {}
             try:

@@ -129,7 +129,9 @@ def _task(variant: Recipe, plan: Plan) -> TrainStudent:
     model = variant.student.model
     name = f"try width {getattr(model, 'embedding_size', 0)}"
     seed = child_seed(variant.seed, "smallest")
-    return Plan(variant, plan.fingerprint).student_task(name, variant.distilled, seed, labels=plan.labels)
+    return Plan(variant, plan.fingerprint, plan.contents).student_task(
+        name, variant.distilled, seed, labels=plan.labels
+    )
 
 
 def _measured(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from distilrec.data import DataConfig, Features, Interactions, Prepared, Snapshot, load
+from distilrec.errors import DataError
 from distilrec.models import (
     Catalogue,
     Model,
@@ -19,21 +21,36 @@ from distilrec.models import (
 from distilrec.pipeline.earlier import Earlier
 from distilrec.pipeline.stages import Stage, Store
 
-__all__ = ["Context", "Task"]
+__all__ = ["Context", "Task", "fingerprint_of"]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What tasks share: the run's folder, the data, and the folder of the run that this one goes on from."""
+    """What tasks share: the run's folder, the data, and the folder of the run that this one goes on from.
+
+    fingerprint: of the data, where another process has loaded them.
+    """
 
     store: Store
     data: DataConfig
     since: Path | None = None
+    fingerprint: str | None = None
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The data, loaded once per process."""
-        return load(self.data, None if self.since is None else Snapshot.open(Earlier(self.since).path("data")))
+        """The data, loaded once per process; DataError where they aren't those that the run began with."""
+        loaded = load(self.data, None if self.since is None else Snapshot.open(Earlier(self.since).path("data")))
+        if self.fingerprint is not None and fingerprint_of(loaded) != self.fingerprint:
+            raise DataError(
+                f"{self.data.source} changed while the run was under way; run it again, best on a copy of what is "
+                "still being written to"
+            )
+        return loaded
+
+    def for_others(self) -> Context:
+        """Without the data, for processes that load them by themselves: the same ones, if they are loaded here."""
+        loaded = self.__dict__.get("prepared")
+        return replace(self, fingerprint=None if loaded is None else fingerprint_of(loaded))
 
     @property
     def disliked(self) -> Interactions | None:
@@ -54,6 +71,19 @@ class Context:
         if (model.n_users, model.n_items) == (log.n_users, log.n_items):
             return model
         return Outgrown(model, log.n_users, log.n_items)
+
+
+def fingerprint_of(prepared: Prepared) -> str:
+    """16 hex digits, of the data and of how they are split."""
+    digest = hashlib.sha256(prepared.dataset.fingerprint.encode())
+    digest.update(prepared.split.part.tobytes())
+    if prepared.split.after:
+        digest.update(f"{prepared.split.after} {prepared.split.targets}".encode())
+    if prepared.negatives_split is not None:
+        digest.update(prepared.negatives_split.part.tobytes())
+    if prepared.earlier is not None:
+        digest.update(prepared.earlier.tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

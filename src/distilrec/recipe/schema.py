@@ -97,11 +97,13 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [member.name for member in self.teacher]
-        names += [*self.compared, *self.evaluation.rivals]
-        if len(set(names)) < len(names) or "teacher" in names:
+        names += [*self.compared, *self.evaluation.rivals, *self.evaluation.controls]
+        names += ["teacher"] if self.hybrid is None else ["teacher", "hybrid"]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
             raise ValueError(
-                "members of the teacher, rivals and what is compared need names of their own, and not 'teacher'; given "
-                f"{names}"
+                f"{twice[0]!r} is the name of two things; members of the teacher, rivals, controls and what is "
+                "compared need names of their own"
             )
         return self
 
