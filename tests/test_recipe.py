@@ -66,6 +66,11 @@ def test_how_two_sides_learn_may_be_a_name() -> None:
             "student: {model: {model: sasrec}}",
             "names of their own",
         ),
+        (
+            "data: {source: a}\nteacher: [{name: popularity, model: {model: popularity}}]\n"
+            "student: {model: {model: sasrec}}\nevaluation: {controls: [popularity]}",
+            "'popularity' is the name of two things",
+        ),
         (f"{JOINT}joint: {{}}", "None is no member with vectors"),
         (f"{JOINT}joint: {{teacher: ease}}", "'ease' is no member with vectors"),
         (f"{JOINT}joint: {{method: bdd}}", "joint.method: Input tag 'bdd'"),

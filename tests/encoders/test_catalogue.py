@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from distilrec.data import Features, Modality, contents_of
+from distilrec.data import Features, FeatureWriter, Modality, contents_of
 from distilrec.data.files import open_frame
 from distilrec.data.interactions import Ids
 from distilrec.encoders import Encoder, EncoderConfig, encode_contents
@@ -120,3 +120,12 @@ def test_the_cache_is_by_encoder_and_precision(tmp_path, stored, dtype):
     np.testing.assert_allclose(found.features.vectors[:, 0], 3.0, atol=0.02)
     (folder,) = (tmp_path / "vectors").iterdir()
     assert folder.name == f"{Length().fingerprint}-{stored}"
+
+
+def test_vectors_of_another_length_are_refused(tmp_path):
+    """A block of vectors of one number would be spread over all of an item's."""
+    writer = FeatureWriter(tmp_path, 4, 3, "float32")
+    writer.write(np.array([0, 1], np.int32), np.ones((2, 3), np.float32))
+    for width in (1, 2):
+        with pytest.raises(DataError, match=f"vectors of {width} numbers after some of 3"):
+            writer.write(np.array([2, 3], np.int32), np.ones((2, width), np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,15 +17,15 @@ from distilrec.models.ridge import Ridge
 from distilrec.models.sequence import SequenceModel
 from distilrec.models.start import minimise
 from distilrec.models.tower import Catalogue
-from distilrec.ranking import Restricted, evaluate, rank
+from distilrec.ranking import Restricted, evaluate, queries_at_once
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["fit_room_", "place_by_ridge_"]
 
 QUERIES = 2_000  # of validation, that room is fitted on
 STEPS = 12
-PLACE = 10  # of the warm item that a cold one has to come before
-SHIFT_PENALTY = 3e-3
+SHIFT_PENALTY = 1e-4
+MIN = -1e4  # of a log-sum-exp: who has taken all warm items has no logit
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -33,18 +33,19 @@ def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
     """Give cold items room in one list with the others: add a vector to those of all of them, and a number, in place.
 
     Both are fitted on validation. The vector w says which histories lead to cold items at all, of which true labels
-    never speak: a logistic regression of whether a query seeks one, from the best cold score, less the tenth warm one,
-    plus w . state. Then the number, which is returned, is the largest at which warm items keep 1 - `cost` of the
-    NDCG@10 that they have among themselves: cold items get the room that this costs, and no more. Where content is for
-    new items only, those that come later get the same. Raises ModelError where items have no biases.
+    never speak: with it, and a constant, the softmax over all items that a user hasn't taken gives cold ones together
+    the share of the largest likelihood, among queries that seek one and queries that don't; a logistic regression from
+    the difference of both sides' log-sum-exp of scores, and the state. Then the number, which is returned, is the
+    largest at which warm items keep 1 - `cost` of the NDCG@10 that they have among themselves: cold items get the room
+    that this costs, and no more. Where content is for new items only, those that come later get the same. Raises
+    ModelError where items have no biases.
     """
     assert split.cold_items is not None  # the caller has looked
     biases = _biases(model)
     _, queries, sought = split.queries_for("validation", ~split.cold_items)
     queries, sought = queries[:QUERIES], sought[:QUERIES]
     cold = torch.from_numpy(split.cold_items)
-    warm_places = np.flatnonzero(~split.cold_items)
-    wanted = (1 - cost) * _ndcg(Restricted(model, warm_places), queries, sought)
+    wanted = (1 - cost) * _ndcg(Restricted(model, np.flatnonzero(~split.cold_items)), queries, sought)
     shift = _shift(model, split)
     model.items.data[cold, : model.width] += shift
     with torch.inference_mode():
@@ -62,21 +63,16 @@ def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
 
 
 def _shift(model: SequenceModel, split: Split) -> Tensor:
-    """(D,): w of `fit_room_`, of the largest likelihood with a penalty."""
+    """(D,): w of `fit_room_`, of the largest likelihood with a slight penalty."""
     assert split.cold_items is not None
     states, ahead, seeks = [], [], []
     for these, seeking in ((split.cold_items, 1.0), (~split.cold_items, 0.0)):
         _, queries, _ = split.queries_for("validation", these)
-        queries = queries[:QUERIES]
-        best = [
-            rank(Restricted(model, np.flatnonzero(which)), queries, k)[1][:, -1]
-            for which, k in ((split.cold_items, 1), (~split.cold_items, PLACE))
-        ]
-        known = np.isfinite(best[0]) & np.isfinite(best[1])
-        with torch.inference_mode():
-            states.append(model.hidden(queries[np.flatnonzero(known)]).double())
-        ahead.append(torch.from_numpy((best[0] - best[1])[known]).double())
-        seeks.append(torch.full((int(known.sum()),), seeking, dtype=torch.float64))
+        for part in _parts(queries[:QUERIES], model.n_items):
+            hidden, margin = _share(model, part, split.cold_items)
+            states.append(hidden)
+            ahead.append(margin)
+            seeks.append(torch.full_like(margin, seeking))
     h, margin, target = (torch.cat(each) for each in (states, ahead, seeks))
     weights = torch.zeros(h.shape[1] + 1, dtype=torch.float64, requires_grad=True)
 
@@ -86,6 +82,23 @@ def _shift(model: SequenceModel, split: Split) -> Tensor:
 
     minimise(loss, weights)
     return weights.detach()[:-1].float()
+
+
+@torch.inference_mode()
+def _share(model: SequenceModel, queries: Queries, cold: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """(B, D) states and (B,): the logit of cold items' share of the softmax, without what each query has taken."""
+    hidden = model.hidden(queries)
+    scores = torch.addmm(_biases(model), hidden, model.item_vectors().T)
+    rows, taken = (torch.from_numpy(each.astype(np.int64)) for each in queries.masked.flat())
+    scores[rows, taken] = -torch.inf
+    sides = [scores[:, torch.from_numpy(side)].logsumexp(1).clamp(min=MIN) for side in (cold, ~cold)]
+    return hidden.double(), (sides[0] - sides[1]).double()
+
+
+def _parts(queries: Queries, n_items: int) -> Iterator[Queries]:
+    size = queries_at_once(n_items)
+    for begin in range(0, len(queries), size):
+        yield queries[begin : begin + size]
 
 
 def place_by_ridge_(model: SequenceModel, catalogue: Catalogue, modalities: Sequence[str], split: Split) -> float:

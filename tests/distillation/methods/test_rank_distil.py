@@ -84,3 +84,12 @@ def test_rows_without_a_sample_have_gradients():
     assert sums[0].exp().item() == 4
     sums.sum().backward()
     assert scores.grad.tolist() == [[0.5, 0.5], [0.0, 0.0]]
+
+
+def test_of_a_store_of_all_scores_as_many_are_listed_as_are_asked_for(data, student, store, step, monkeypatch):
+    """Prevents places that the same items always fill, and others from ever being taught."""
+    monkeypatch.setattr(module, "LISTED", 5)
+    shapes, model, labels = [], student(), store(kind="full")
+    monkeypatch.setattr(module, "gumbel", lambda shape, rng: shapes.append(shape) or torch.zeros(shape))
+    RankDistil(top=8).term(Setting(model, data.train, labels, 0))(step(model, labels))
+    assert shapes == [(8, 16, 9)]
