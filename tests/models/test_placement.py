@@ -140,6 +140,28 @@ def test_a_loss_that_says_nothing_of_items_places_none():
         )
 
 
+@pytest.mark.parametrize("components", [None, 3])
+def test_maps_and_components_folded_into_one_say_the_same(components):
+    """All components of an image encoder's vectors would be a bundle's largest part."""
+    trained = np.arange(N) > 2
+    config = ContentConfig(modalities=("text", "image"), new_only=True, components=components)
+    tower = Placement(config, N, 3, 0.02, catalogue(trained)).eval()
+    with torch.no_grad():
+        tower.ids.copy_(torch.from_numpy(generator(0, "rows").normal(size=(N, 3))))
+    tower.begin_()
+    given = {name: each.vectors[:5] for name, each in catalogue(trained).features.items()}
+    before = tower(), tower(("text",)), tower.encode(given, 5)
+    tower.fold_()
+    for one, other in zip(before, (tower(), tower(("text",)), tower.encode(given, 5)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    sizes = {name: tuple(value.shape) for name, value in tower.named_parameters() if "parts" in name}
+    assert not any("basis" in name for name in tower.state_dict())
+    assert (3, 9) in sizes.values()
+    again = Placement(tower.config, N, 3, 0.02, None)
+    again.load_state_dict({name: value for name, value in tower.state_dict().items() if name != "ids"})
+    torch.testing.assert_close(again.encode(given, 5), tower.encode(given, 5))
+
+
 @pytest.mark.parametrize("wrong", [{"ids": False}, {"hidden": 8}])
 def test_settings_that_dont_go_together(wrong):
     with pytest.raises(ValidationError, match="new_only"):

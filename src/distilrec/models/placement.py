@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distilrec.models.ridge import Ridge
-from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps
+from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps, Part
 
 __all__ = ["Placement"]
 
@@ -28,6 +28,9 @@ class Placement(ContentMaps):
     ) -> None:
         super().__init__(config, n_items, width, std, catalogue)
         self.mean = nn.Parameter(torch.zeros(width))
+        if catalogue is None:  # it is read from disk, where it was folded
+            for part in self.each_part():
+                _fold(part)
 
     def forward(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
         """(N, D): the vectors of all items. In training their rows, unless some are to be known by their content.
@@ -65,6 +68,18 @@ class Placement(ContentMaps):
                 part.last.weight.copy_(weight.T / scale)
                 part.last.bias.zero_()
 
+    def fold_(self) -> None:
+        """Make each map and its principal components one, in place; answers stay as they are.
+
+        All components of an image encoder's vectors are a matrix of some megabytes, and what both make together is one
+        of the width of an item's vector.
+        """
+        for place, part in enumerate(self.each_part()):
+            basis = part.components.basis
+            if basis is not None:
+                self._inputs[place] = (self._inputs[place] / basis.square().sum(0)) @ basis.T
+                _fold(part)
+
     def content_requires_grad_(self) -> None:
         """Let all be trained but the items' own rows."""
         self.parts.requires_grad_(True)
@@ -86,3 +101,10 @@ class Placement(ContentMaps):
         for source, there in zip(sources, known.T, strict=True):
             mixed = mixed + source * there.unsqueeze(1)
         return mixed
+
+
+def _fold(part: Part) -> None:
+    basis, last = part.components.basis, part.last
+    assert basis is not None
+    last.weight, last.in_features = nn.Parameter(last.weight.detach() @ basis.T), len(basis)
+    part.components.basis = None

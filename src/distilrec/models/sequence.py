@@ -128,6 +128,7 @@ class SequenceModel(DotProductModel):
         self._placing = True
         try:
             yield
+            self.tower.fold_()
         finally:
             self._placing = False
             for weight, before in learned.items():

@@ -17,7 +17,7 @@ from distilrec.data import Features
 from distilrec.errors import ModelError
 from distilrec.models.base import ModelConfig
 
-__all__ = ["Catalogue", "ContentConfig", "ContentMaps", "ItemTower", "PrincipalComponents"]
+__all__ = ["Catalogue", "ContentConfig", "ContentMaps", "ItemTower", "Part", "PrincipalComponents"]
 
 ROWS = 4096  # items read at once
 COMPONENTS = 32
@@ -94,7 +94,7 @@ class ContentMaps(nn.Module, ABC):
         self.config, self.width = config, width
         self.parts = nn.ModuleDict()
         for name in config.modalities:
-            self.parts[name] = _Part(config.widths[name], config.kept(config.widths[name]), width, config, std)
+            self.parts[name] = Part(config.widths[name], config.kept(config.widths[name]), width, config, std)
         own = config.ids and catalogue is not None
         self.ids = nn.Parameter(torch.randn(n_items, width) * std) if own else None
         self._inputs: list[Tensor] = []
@@ -148,9 +148,9 @@ class ContentMaps(nn.Module, ABC):
         parts = zip(self.each_part(), features, strict=True)
         return self._mixed([part(part.components(vectors)) for part, vectors in parts], known)
 
-    def each_part(self) -> list[_Part]:
+    def each_part(self) -> list[Part]:
         """The modalities' maps."""
-        return [part for part in self.parts.values() if isinstance(part, _Part)]
+        return [part for part in self.parts.values() if isinstance(part, Part)]
 
     @abstractmethod
     def _mixed(self, sources: Sequence[Tensor], known: Tensor) -> Tensor:
@@ -238,21 +238,26 @@ class ItemTower(ContentMaps):
 
 
 class PrincipalComponents(nn.Module):
-    """(n, D) -> (n, K): the principal components of some vectors, the first of unit variance among them."""
+    """(n, D) -> (n, K): the principal components of some vectors, the first of unit variance among them.
+
+    basis: (D, K); None leaves vectors as they are, but for their mean.
+    """
 
     def __init__(self, width: int, kept: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("basis", torch.zeros(width, kept))
         self.mean: Tensor
-        self.basis: Tensor
+        self.basis: Tensor | None
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, K)."""
-        return (vectors - self.mean) @ self.basis
+        about = vectors - self.mean
+        return about if self.basis is None else about @ self.basis
 
     def fit(self, features: Features, chosen: NDArray[np.bool_]) -> None:
         """Principal components of the chosen items' vectors, from their mean and covariance, block by block."""
+        assert self.basis is not None  # it isn't taken away before
         places = np.flatnonzero(chosen)
         if len(places) < 2:
             raise ModelError(
@@ -274,7 +279,7 @@ class PrincipalComponents(nn.Module):
         self.basis.copy_(torch.from_numpy(directions / max(values[0], 1e-30) ** 0.5))
 
 
-class _Part(nn.Module):
+class Part(nn.Module):
     """One modality: (n, K) principal components -> (n, D)."""
 
     def __init__(self, wide: int, kept: int, width: int, config: ContentConfig, std: float) -> None:
@@ -295,6 +300,7 @@ class _Part(nn.Module):
         return last
 
     def forward(self, components: Tensor) -> Tensor:
+        """(n, D)."""
         mapped: Tensor = self.layers(components)
         return mapped
 
