@@ -374,7 +374,7 @@ def test_auto_needs_no_more_than_its_name(source: Path, tmp_path: Path) -> None:
     assert recipe.method == Auto(trials=2)
     found = choose(recipe.model_copy(update={"method": Auto(trials=1)}), tmp_path, jobs=1, progress=Counter())
     assert "kl" in found.tried
-    assert "unkd" not in found.tried  # needs scores, and lists were recorded
+    assert "rce_kd" not in found.tried  # needs scores, and lists were recorded
     for method, message in (
         ("rrd", "method"),
         ({"method": "auto", "among": []}, "at least 1 item"),
