@@ -35,8 +35,9 @@ def test_a_summary_by_hand():
 
 
 def test_numbers_that_are_none_do_not_cover():
-    log = pl.DataFrame({"u": [1, 1], "i": ["a", "b"]})
-    items = pl.DataFrame({"item": ["a", "b"], "price": [1.0, float("nan")], "v": [[1.0, 2.0], [1.0, float("nan")]]})
+    log = pl.DataFrame({"u": [1, 1, 1, 1], "i": ["a", "b", "c", "d"]})
+    vectors = [[1.0, 2.0], [1.0, float("nan")], [1.0, None], [3.0, 4.0]]
+    items = pl.DataFrame({"item": ["a", "b", "c", "d"], "price": [1.0, float("nan"), None, 2.0], "v": vectors})
     found = describe(from_dataframe(log, Columns(user="u", item="i"), items=items).dataset)
     assert found.attributes == {"price": 0.5, "v": 0.5}
 

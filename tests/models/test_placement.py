@@ -33,7 +33,7 @@ def test_ridge_regression_is_least_squares_with_rows_that_pull_to_zero():
     rng = generator(0, "ridge")
     x, y = rng.normal(size=(30, 5)), rng.normal(size=(30, 3))
     x -= x.mean(0)
-    weights, mean = Ridge(torch.from_numpy(x), torch.from_numpy(y)).solve(2.5)
+    weights, mean = Ridge(torch.from_numpy(x).split(7), torch.from_numpy(y)).solve(2.5)
     more = np.vstack([x, np.sqrt(2.5) * np.eye(5)]), np.vstack([y - y.mean(0), np.zeros((5, 3))])
     np.testing.assert_allclose(weights, np.linalg.lstsq(*more, rcond=None)[0], atol=1e-6)
     np.testing.assert_allclose(mean, y.mean(0), atol=1e-6)
@@ -140,7 +140,23 @@ def test_a_loss_that_says_nothing_of_items_places_none():
         )
 
 
-@pytest.mark.parametrize("components", [None, 3])
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_content_that_is_the_same_of_all_items_tells_nothing(value):
+    """A variance of nothing, or of rounding, would make all places NaN or enormous."""
+    trained, placed = np.arange(N) > 2, []
+    same = Features(np.full((N, 5), value, np.float32), np.ones(N, np.bool_))
+    for found in ({"text": features(), "same": same}, {"text": features()}):
+        config = ContentConfig(modalities=tuple(found), new_only=True)
+        tower = Placement(config, N, 3, 0.02, catalogue(trained, **found)).eval()
+        with torch.no_grad():
+            tower.ids.copy_(torch.from_numpy(generator(0, "rows").normal(size=(N, 3))))
+        tower.begin_()
+        tower.fold_()
+        placed.append(tower())
+    torch.testing.assert_close(*placed, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("components", [None, 3, 1])
 def test_maps_and_components_folded_into_one_say_the_same(components):
     """All components of an image encoder's vectors would be a bundle's largest part."""
     trained = np.arange(N) > 2
@@ -155,8 +171,9 @@ def test_maps_and_components_folded_into_one_say_the_same(components):
     for one, other in zip(before, (tower(), tower(("text",)), tower.encode(given, 5)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     sizes = {name: tuple(value.shape) for name, value in tower.named_parameters() if "parts" in name}
-    assert not any("basis" in name for name in tower.state_dict())
-    assert (3, 9) in sizes.values()
+    folded = components != 1  # one of nine, and its map, are fewer numbers
+    assert any("basis" in name for name in tower.state_dict()) is not folded
+    assert ((3, 9) in sizes.values()) is folded
     again = Placement(tower.config, N, 3, 0.02, None)
     again.load_state_dict({name: value for name, value in tower.state_dict().items() if name != "ids"})
     torch.testing.assert_close(again.encode(given, 5), tower.encode(given, 5))

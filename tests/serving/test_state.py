@@ -74,14 +74,14 @@ def test_clicks_come_back_in_order_by_key(place: str) -> None:
 
 
 def test_who_clicks_no_more_is_forgotten(place: str) -> None:
-    """A day after the last click, here a second; who clicked since keeps all."""
+    """Some days after the last click, here three seconds; who clicked since keeps all."""
 
     async def run() -> list[list[list[str | int]]]:
-        state = open_state(place, keep_days=1 / 86_400)
+        state = open_state(place, keep_days=3 / 86_400)
         await state.add([("session:a", 1), ("user:1", 2)])
         found = []
         for _ in range(4):
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.2)
             await state.add([("user:1", 3)])
             await state.expire()
             found.append(await state.taken(["session:a", "user:1"]))
@@ -91,6 +91,30 @@ def test_who_clicks_no_more_is_forgotten(place: str) -> None:
     found = asyncio.run(run())
     assert found[-1] == [[], [2, 3, 3, 3, 3]]
     assert on(place, lambda state: state.taken(["session:a"])) == [[[]]]
+
+
+def test_clicks_that_were_kept_for_ever_are_not_any_more(place: str) -> None:
+    """And the other way round: they stay, once nobody is to be forgotten."""
+
+    async def run() -> list[list[list[str | int]]]:
+        found = []
+        for keep_days in (0, 2 / 86_400, 0):
+            state = open_state(place, keep_days=keep_days)
+            await state.expire()
+            if keep_days:
+                await state.add([("user:1", 2)])
+                await asyncio.sleep(0.5)
+            else:
+                await state.add([("user:1", 1), ("session:a", 1)])
+            await state.close()
+        await asyncio.sleep(2.5)
+        state = open_state(place)
+        await state.expire()
+        found.append(await state.taken(["user:1", "session:a"]))
+        await state.close()
+        return found
+
+    assert asyncio.run(run()) == [[[1, 2, 1], [1, 1]]]
 
 
 def test_nobody_is_forgotten_where_clicks_are_kept_for_ever(place: str) -> None:

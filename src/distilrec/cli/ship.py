@@ -83,7 +83,7 @@ def serve(
     ] = None,
     durable: Annotated[bool, typer.Option("--durable", help="With SQLite, wait for the disk at each click.")] = False,
     keep_days: Annotated[
-        float, typer.Option(min=0, help="Forget who clicked nothing for so many days; 0: nobody.")
+        float, typer.Option(min=0, max=36_500, help="Forget who clicked nothing for so many days; 0: nobody.")
     ] = 90,
     web: Annotated[
         Path | None, typer.Option(help="A folder that `distilrec export --to web` wrote, to hand out at /.")

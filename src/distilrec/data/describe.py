@@ -146,7 +146,7 @@ def _filled(values: pl.Series) -> float:
     elif isinstance(values.dtype, pl.List):
         filled &= values.list.len().fill_null(0) > 0
         if values.dtype.inner.is_float():  # as encoders read it: a vector with a gap is none
-            filled &= values.list.eval(pl.element().is_finite()).list.all().fill_null(False)
+            filled &= values.list.eval(pl.element().is_finite().fill_null(False)).list.all().fill_null(False)
     elif values.dtype.is_float():
         filled &= values.is_finite().fill_null(False)
     return float(filled.sum()) / len(values)

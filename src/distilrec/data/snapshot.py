@@ -55,8 +55,8 @@ class Snapshot:
 
         log: with the snapshot's users and items in the same places. Interactions are the same where user, item and
         time are; the n-th of equal ones is the n-th of them again. Times don't count where either log has none, and not
-        without by_time, such as where the last of several times is kept. Raises DataError where nothing that the
-        snapshot holds is found again: then the two logs don't write the same things alike.
+        without by_time, such as where the last of several times is kept. Raises DataError where nothing that was liked
+        is found again: then the two logs don't write the same things alike.
         """
         rows = _columns(log)
         known = self.log.filter(pl.col("liked") == liked)
@@ -64,7 +64,7 @@ class Snapshot:
         on: list[str] = [name for name in names if name in rows.columns and name in known.columns]
         rows, known = _numbered(rows.select(on), on), _numbered(known.select(*on, "part"), on)
         found = rows.join(known, on=[*on, "nth"], how="left", maintain_order="left")["part"]
-        if len(known) and found.null_count() == len(found):
+        if liked and len(known) and found.null_count() == len(found):
             raise DataError(
                 f"none of the earlier run's {len(known):,} interactions is found again by {', '.join(on)}; give the "
                 "whole log, with ids and times written as they were"

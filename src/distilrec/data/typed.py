@@ -124,17 +124,20 @@ def are_integers(strings: pl.Series) -> bool:
 
 
 def as_numbers(values: pl.Series) -> pl.Series:
-    """Strings as integers or numbers, where all are written so; other values as they are.
+    """Strings as integers or numbers, where all are written so; other values as they are, and codes such as 007.
 
     >>> as_numbers(pl.Series(["7", None])).to_list(), as_numbers(pl.Series(["7.5", "x"])).to_list()
     ([7, None], ['7.5', 'x'])
+    >>> as_numbers(pl.Series(["01234", "90210"])).to_list()
+    ['01234', '90210']
     """
     if values.dtype != pl.String or values.null_count() == len(values):
         return values
     if are_integers(values.drop_nulls()):
         return values.cast(pl.Int64)
     numbers = values.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == values.null_count() else values
+    are_codes = bool(values.str.contains(r"^-?0\d").any())
+    return numbers if numbers.null_count() == values.null_count() and not are_codes else values
 
 
 def time_forms(strings: pl.Series) -> list[str]:

@@ -149,10 +149,10 @@ class Step:
 class Supply:
     """What a method finds: in the stores, and in its student.
 
-    k: length of the shortest lists. others: whether there is a sample of items that aren't listed. whole: whether the
-    store tells of all items, by kind or because its lists are as long as the catalogue. temperature: whether
-    the log-sum-exp is known at the fitted temperature itself. hidden, members, checkpoints: whether they are recorded.
-    filter_seen: whether recordings left out what a query has seen. reads_histories: of the student.
+    k: length of the shortest lists. others: whether there is a sample of items that aren't listed. whole: whether each
+    store tells of all items, by its kind, by a sample, or because its lists are as long as the catalogue. temperature:
+    whether the log-sum-exp is known at the fitted temperature itself. hidden, members, checkpoints: whether they are
+    recorded. filter_seen: whether recordings left out what a query has seen. reads_histories: of the student.
     """
 
     kind: Kind
@@ -218,7 +218,7 @@ class Method(BaseModel, ABC):
             "lists": supply.k < self.listed,
             "scores": supply.kind == "topk",
             "others": not supply.others,
-            "unlisted": not (supply.others or supply.whole),
+            "unlisted": not supply.whole,
             "temperature": not supply.temperature,
             "hidden": not supply.hidden,
             "item_vectors": supply.kind != "factored",
@@ -256,7 +256,7 @@ class Method(BaseModel, ABC):
             # A list can't be longer than the catalogue.
             k=min((m.k for m in manifests if m.kind != "full" and m.k < m.n_items), default=self.listed),
             others=manifests[0].tail > 0,
-            whole=manifests[0].kind == "full" or manifests[0].k >= manifests[0].n_items,
+            whole=all(m.kind == "full" or m.tail > 0 or m.k >= m.n_items for m in manifests),
             temperature=any(abs(t - manifests[0].temperature) <= 1e-6 * t for t in manifests[0].temperatures),
             hidden=manifests[0].width is not None,
             filter_seen=all(m.filter_seen for m in manifests),

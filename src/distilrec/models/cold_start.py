@@ -112,7 +112,7 @@ def place_by_ridge_(model: SequenceModel, catalogue: Catalogue, modalities: Sequ
     trained = torch.from_numpy(catalogue.trained)
     targets = [model.items] if model.bias is None else [model.items, model.bias.unsqueeze(1)]
     y = torch.cat([target.detach() for target in targets], dim=1)
-    ridge = Ridge(x[trained], y[trained])
+    ridge = Ridge([x[trained]], y[trained])
     cold = np.flatnonzero(split.cold_items)
     _, queries, sought = split.queries_for("validation", split.cold_items)
     best, chosen = -1.0, RIDGES[0]

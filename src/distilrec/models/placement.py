@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distilrec.models.ridge import Ridge
-from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps, Part
+from distilrec.models.tower import ROWS, Catalogue, ContentConfig, ContentMaps, Part
 
 __all__ = ["Placement"]
 
@@ -29,7 +30,7 @@ class Placement(ContentMaps):
         super().__init__(config, n_items, width, std, catalogue)
         self.mean = nn.Parameter(torch.zeros(width))
         if catalogue is None:  # it is read from disk, where it was folded
-            for part in self.each_part():
+            for part in filter(_is_folded, self.each_part()):
                 _fold(part)
 
     def forward(self, withheld: Collection[str] = (), as_new: float = 0.0) -> Tensor:
@@ -55,13 +56,20 @@ class Placement(ContentMaps):
         For the regression each modality has a total variance of one.
         """
         assert self.ids is not None
-        chosen = torch.from_numpy(self.trained)
-        known = self._known[chosen]
-        inputs = [x[chosen] * there.unsqueeze(1) for x, there in zip(self._inputs, known.T, strict=True)]
-        scales = [float(x.square().sum() / there.sum()) ** 0.5 for x, there in zip(inputs, known.T, strict=True)]
-        scaled = torch.cat([x / scale for x, scale in zip(inputs, scales, strict=True)], dim=1)
-        weights, mean = Ridge(scaled, self.ids[chosen].detach()).solve(STRENGTH)
-        by_part = torch.split(weights, [x.shape[1] for x in inputs])
+        assert self.trained is not None
+        rows = torch.from_numpy(np.flatnonzero(self.trained))
+        known, scales = self._known[rows], []
+        for x, there in zip(self._inputs, known.T, strict=True):
+            variance = float(x[rows[there]].square().sum() / there.sum())
+            scales.append(max(variance, 1e-24) ** 0.5)
+
+        def block(some: slice) -> Tensor:
+            of_each = zip(self._inputs, known[some].T, scales, strict=True)
+            return torch.cat([x[rows[some]] * there.unsqueeze(1) / scale for x, there, scale in of_each], dim=1)
+
+        blocks = (block(slice(begin, begin + ROWS)) for begin in range(0, len(rows), ROWS))
+        weights, mean = Ridge(blocks, self.ids[rows].detach()).solve(STRENGTH)
+        by_part = torch.split(weights, [x.shape[1] for x in self._inputs])
         with torch.no_grad():
             self.mean.copy_(mean)
             for part, scale, weight in zip(self.each_part(), scales, by_part, strict=True):
@@ -69,15 +77,16 @@ class Placement(ContentMaps):
                 part.last.bias.zero_()
 
     def fold_(self) -> None:
-        """Make each map and its principal components one, in place; answers stay as they are.
+        """Make each map and its principal components one where that is smaller, in place; answers stay as they are.
 
         All components of an image encoder's vectors are a matrix of some megabytes, and what both make together is one
         of the width of an item's vector.
         """
         for place, part in enumerate(self.each_part()):
             basis = part.components.basis
-            if basis is not None:
-                self._inputs[place] = (self._inputs[place] / basis.square().sum(0)) @ basis.T
+            if basis is not None and _is_folded(part):
+                lengths = basis.square().sum(0).clamp(min=torch.finfo(basis.dtype).tiny)
+                self._inputs[place] = (self._inputs[place] / lengths) @ basis.T
                 _fold(part)
 
     def content_requires_grad_(self) -> None:
@@ -101,6 +110,13 @@ class Placement(ContentMaps):
         for source, there in zip(sources, known.T, strict=True):
             mixed = mixed + source * there.unsqueeze(1)
         return mixed
+
+
+def _is_folded(part: Part) -> bool:
+    """Whether a map of whole vectors (W, D) has fewer numbers than one of their K components, and these."""
+    assert part.components.basis is not None
+    wide, kept = part.components.basis.shape
+    return wide * part.last.out_features < kept * (wide + part.last.out_features)
 
 
 def _fold(part: Part) -> None:

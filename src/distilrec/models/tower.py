@@ -20,6 +20,7 @@ from distilrec.models.base import ModelConfig
 __all__ = ["Catalogue", "ContentConfig", "ContentMaps", "ItemTower", "Part", "PrincipalComponents"]
 
 ROWS = 4096  # items read at once
+SAME = 1e-10  # of their squared mean's length: a variance of vectors that are the same
 COMPONENTS = 32
 IDS = "ids"
 
@@ -273,6 +274,8 @@ class PrincipalComponents(nn.Module):
         values, directions = np.linalg.eigh(squares / len(places) - np.outer(mean, mean))
         kept = self.basis.shape[1]
         values, directions = values[::-1][:kept], directions[:, ::-1][:, :kept]
+        if values[0] <= SAME * (mean @ mean):  # they differ by rounding alone, which would be made large
+            directions = np.zeros_like(directions)
         # The sign of an eigenvector is anyone's choice; its largest value is made positive.
         directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(kept)])
         self.mean.copy_(torch.from_numpy(mean))

@@ -28,7 +28,7 @@ __all__ = ["Context", "Task", "fingerprint_of"]
 class Context:
     """What tasks share: the run's folder, the data, and the folder of the run that this one goes on from.
 
-    fingerprint: of the data, where another process has loaded them.
+    fingerprint: of the interactions, where another process has loaded them.
     """
 
     store: Store
@@ -38,7 +38,7 @@ class Context:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The data, loaded once per process; DataError where they aren't those that the run began with."""
+        """The data, loaded once per process; DataError where the interactions aren't those that the run began with."""
         loaded = load(self.data, None if self.since is None else Snapshot.open(Earlier(self.since).path("data")))
         if self.fingerprint is not None and fingerprint_of(loaded) != self.fingerprint:
             raise DataError(

@@ -274,7 +274,7 @@ class Recipe(Part):
             kind=record.kind,
             k=longest if record.kind == "full" else record.k,
             others=record.tail > 0 and record.kind != "full",
-            whole=record.kind == "full",
+            whole=record.kind == "full" or record.tail > 0,
             temperature=1.0 in record.temperatures,
             hidden=record.hidden or record.kind == "factored",
             filter_seen=record.filter_seen,

@@ -40,7 +40,9 @@ class RedisState:
                     pipe.rpush(self._key(key), json.dumps(item))
                 for key in {key for key, _ in clicks}:
                     pipe.ltrim(self._key(key), -KEPT, -1)
-                    if self._seconds is not None:
+                    if self._seconds is None:
+                        pipe.persist(self._key(key))
+                    else:
                         pipe.expire(self._key(key), self._seconds)
                 await pipe.execute()
         except self._errors as error:
@@ -67,7 +69,14 @@ class RedisState:
             raise StateError(str(error)) from error
 
     async def expire(self) -> None:
-        """Redis does it by itself."""
+        """Redis does it by itself, but for those whose clicks were to be kept for ever until now."""
+        if self._seconds is None:
+            return
+        try:
+            async for key in self._redis.scan_iter(self._key("*"), count=1_000):
+                await self._redis.expire(key, self._seconds, nx=True)
+        except self._errors as error:
+            raise StateError(str(error)) from error
 
     async def add_items(self, items: Sequence[tuple[Id, bytes]]) -> None:
         """In one transaction."""

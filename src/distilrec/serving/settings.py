@@ -31,7 +31,7 @@ class Settings(BaseModel):
     bundle: Path
     state: str | None = None
     durable: bool = False
-    keep_days: float = Field(default=90.0, ge=0)
+    keep_days: float = Field(default=90.0, ge=0, le=36_500, allow_inf_nan=False)
     web: Path | None = None
     watch: float = Field(default=2.0, ge=0)
     keys: tuple[str, ...] = ()

@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key
 CREATE INDEX IF NOT EXISTS clicks_by_key ON clicks (key, number);
 CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, clicked INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_by_time ON keys (clicked);
-INSERT INTO keys SELECT DISTINCT key, CAST(strftime('%s') AS INTEGER) FROM clicks
-  WHERE NOT EXISTS (SELECT 1 FROM keys);
+INSERT OR IGNORE INTO keys SELECT DISTINCT key, CAST(strftime('%s') AS INTEGER) FROM clicks
+  WHERE key NOT IN (SELECT key FROM keys);
 CREATE TABLE IF NOT EXISTS items
   (number INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT UNIQUE NOT NULL, told BLOB NOT NULL);
 """
@@ -106,7 +106,7 @@ class SQLiteState:
         return self._read[key]
 
     async def forget(self, key: str) -> None:
-        """Overwritten in the file, too."""
+        """Overwritten in the file, too, at the next checkpoint."""
         try:
             with self._transaction():
                 self._delete([key])
