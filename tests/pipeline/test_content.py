@@ -13,7 +13,7 @@ import pytest
 
 import distilrec
 from distilrec.bundle import Bundle
-from distilrec.data import clusters
+from distilrec.data import LeaveLastOut, clusters
 from distilrec.errors import DataError, RecipeError
 from distilrec.pipeline import explain, report_again, run, run_part, tune
 from distilrec.recipe import Recipe, read_recipe, write_recipe
@@ -370,6 +370,9 @@ def test_recipes_that_cannot_be_run(files, change, message):
 def test_a_run_with_content_is_not_continued(finished, files, tmp_path):
     out, _ = finished
     recipe = Recipe.model_validate({**content(files), "since": str(out)})
+    with pytest.raises(RecipeError, match=r"holds out users or items \(cold-items\) isn't continued"):
+        explain(recipe, tmp_path)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"split": LeaveLastOut()})})
     with pytest.raises(RecipeError, match="aren't continued; run the recipe anew"):
         explain(recipe, tmp_path)
 

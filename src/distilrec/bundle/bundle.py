@@ -116,9 +116,9 @@ class Bundle:
         places = np.full(n, -1, np.int32) if users is None else self.served.users.places(users)
         if histories is None:
             if users is not None and (places < 0).any():
-                unknown = list(users)[int(np.flatnonzero(places < 0)[0])]
+                unknown = np.asarray(users, object)[int(np.flatnonzero(places < 0)[0])]
                 advice = "; give a history with `histories=`" if self.served.student.reads_histories else ""
-                raise DataError(f"recommend: user '{unknown}' isn't known{advice}")
+                raise DataError(f"recommend: user {unknown!r} isn't known{advice}")
             return Queries(places, self.served.histories[places.astype(np.int64)])
         items = self.served.items.places(item for history in histories for item in history)
         owners = np.repeat(np.arange(n), [len(history) for history in histories])
