@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 from distilrec.data import Batch, Interactions
 from distilrec.distillation.method import Setting, Step
 from distilrec.distillation.methods import GatedTeachers, HetComp, RankAggregation
+from distilrec.distillation.methods.gated_teachers import _inclusion
 from distilrec.distillation.methods.hetcomp import discrepancy
+from distilrec.distillation.union import unite
 from distilrec.errors import SoftLabelError
 from distilrec.losses import plackett_luce, soft_label_kl
 from distilrec.rng import generator
@@ -214,6 +217,18 @@ class TestGatedTeachers:
         monkeypatch.setattr(Student, "reads_histories", False)
         with pytest.raises(SoftLabelError, match="filter_seen: false"):
             term_of(GatedTeachers(), {"a": (Store(tables[0], filter_seen=True),)})
+
+    def test_one_recording_under_several_names_is_one_sample(self):
+        """Prevents controls, in which one store stands for all members, from counting its sample several times."""
+        none = torch.empty(1, 0)
+        batch = SoftBatch(
+            torch.tensor([True]), torch.tensor([[0]]), torch.tensor([[1.0]]), torch.tensor([[True]]), none, (),
+            torch.tensor([[3, 5]]), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool), torch.tensor([0.25]), None,
+        )  # fmt: skip
+        lists = batch.candidates()[0], batch.candidates()[2]
+        for paths, expected in (("aa", 0.25), ("ab", 1 - 0.75**2)):
+            found = _inclusion(unite([lists, lists]), [batch, batch], [Path(path) for path in paths])
+            assert found.tolist() == [[1.0, expected, expected]]
 
 
 class TestHetComp:
