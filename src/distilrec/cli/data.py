@@ -104,44 +104,22 @@ def convert(
 
     Where it tells of dislikes, `label` is 0 for these, else 1. The notes say what was left out.
     """
-    import polars as pl
-
-    from distilrec.data import DataConfig, load
-    from distilrec.data.splits import PART_CODES
+    from distilrec.data import DataConfig, load, to_table
 
     if target.suffix not in (".parquet", ".csv"):
         raise DataError(f"{target}: can write .parquet and .csv, not {target.suffix or 'a file without extension'!r}")
     given = _given(user=user, item=item, time=time, rating=rating, weight=weight, label=label, part=part)
-    kind = "column" if part else "random"
-    prepared = load(DataConfig(source=source, split={"kind": kind}), given=given)
-    dataset, splits = prepared.dataset, [prepared.split, *filter(None, [prepared.negatives_split])]
-    frames = []
-    for liked, cut in zip((1, 0), splits, strict=False):
-        log, (users, positions) = cut.log, cut.log.flat()
-        columns = {
-            "user": dataset.user_ids.decode(users),
-            "item": dataset.item_ids.decode(log.histories.values[positions]),
-        }
-        for name, values in (("time", log.times), ("rating", log.ratings), ("weight", log.weights)):
-            if values is not None:
-                columns[name] = pl.Series(values[positions])
-        if len(splits) > 1:
-            columns["label"] = pl.Series([liked], dtype=pl.Int8).new_from_index(0, len(users))
-        if part:
-            columns["part"] = pl.Series(cut.part[positions]).replace_strict(
-                {code: name for name, code in reversed(PART_CODES.items())}, default="", return_dtype=pl.String
-            )
-        frames.append(pl.DataFrame(columns).with_columns(place=pl.Series(users)))
-    order = ["place", *(["time"] if "time" in frames[0].columns else [])]
-    whole = pl.concat(frames, how="diagonal").sort(order, maintain_order=True).drop("place")
+    prepared = load(DataConfig(source=source, split={"kind": "column" if part else "random"}), given=given)
+    table = to_table(prepared, parts=bool(part))
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".parquet":
-        whole.write_parquet(partial)
+        table.write_parquet(partial)
     else:
-        whole.write_csv(partial)
+        table.write_csv(partial)
     os.replace(partial, target)
-    told = {"file": str(target), "rows": len(whole), "columns": list(whole.columns), "notes": list(dataset.notes)}
+    notes = list(prepared.dataset.notes)
+    told = {"file": str(target), "rows": len(table), "columns": list(table.columns), "notes": notes}
     show(told, as_json)
 
 

@@ -42,6 +42,7 @@ from distilrec.data.splits import (
     split_negatives,
 )
 from distilrec.data.synthetic import clusters, cycles, zipf
+from distilrec.data.table import to_table
 
 __all__ = [
     "NAMED_SETS",
@@ -98,5 +99,6 @@ __all__ = [
     "split",
     "split_negatives",
     "taken_elsewhere",
+    "to_table",
     "zipf",
 ]

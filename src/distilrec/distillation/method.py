@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Interactions
@@ -185,14 +185,23 @@ class Method(BaseModel, ABC):
     """Settings of a distillation method; its own class adds fields and a `method` name.
 
     weight: lambda, of the method's term in the student's loss. schedule: a factor on it, by epoch.
-    A class also says what it `needs`.
+    A class also says what it `needs`, and in `pooled` which of its numbers are drawn from which, and can't be more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     needs: ClassVar[tuple[Need, ...]] = ()
+    pooled: ClassVar[Mapping[str, str]] = {}
 
     weight: float = Field(default=1.0, ge=0)
     schedule: Schedule | None = None
+
+    @model_validator(mode="after")
+    def _pools_suffice(self) -> Self:
+        for name, pool in self.pooled.items():
+            drawn, of = getattr(self, name), getattr(self, pool)
+            if drawn > of:
+                raise ValueError(f"{name}, {drawn}, can't be more than {pool}, {of}")
+        return self
 
     @property
     def name(self) -> str:

@@ -21,7 +21,6 @@ from distilrec.soft_labels import SoftLabels
 
 __all__ = ["HetComp"]
 
-_BLOCK = 2**22  # scores at once
 _ANNEALING = 0.995
 LEAST = 1e-12  # of points, lest far down the list they are as few as those of items that nobody listed
 

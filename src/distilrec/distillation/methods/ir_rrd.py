@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from distilrec.distillation.draw import places_by_rank, some
@@ -39,18 +40,14 @@ class IRRRD(ListSettings):
     encodes their users, too: for LightGCN that is one more pass over the graph.
     """
 
+    pooled: ClassVar[Mapping[str, str]] = {"interesting": "pool", "users": "user_pool"}
+
     method: Literal["ir_rrd"] = "ir_rrd"
     item_weight: float = Field(default=0.5, ge=0)
     users: int = Field(default=20, ge=1)
     other_users: int = Field(default=20, ge=0)
     user_pool: int = Field(default=100, ge=1)
     user_sharpness: float = Field(default=10.0, gt=0)
-
-    @model_validator(mode="after")
-    def _ranked_users_are_drawn(self) -> Self:
-        if self.users > self.user_pool:
-            raise ValueError(f"users, {self.users}, can't be more than user_pool, {self.user_pool}")
-        return self
 
     @property
     def needs(self) -> tuple[Need, ...]:  # type: ignore[override]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from distilrec.distillation.draw import places_by_rank
@@ -37,6 +38,7 @@ class PCKD(Method):
     """
 
     needs: ClassVar[tuple[Need, ...]] = ("hidden", "item_vectors")
+    pooled: ClassVar[Mapping[str, str]] = {"items": "pool"}
 
     method: Literal["pckd"] = "pckd"
     experts: int = Field(default=30, ge=1)
@@ -46,12 +48,6 @@ class PCKD(Method):
     pool: int = Field(default=100, ge=2)
     sharpness: float = Field(default=10.0, gt=0)
     temperature: float = Field(default=0.1, gt=0)
-
-    @model_validator(mode="after")
-    def _items_are_drawn(self) -> Self:
-        if self.items > self.pool:
-            raise ValueError(f"items, {self.items}, can't be more than pool, {self.pool}")
-        return self
 
     @property
     def listed(self) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from distilrec.distillation.draw import OTHERS, as_lists
@@ -34,16 +34,11 @@ class RankAggregation(Method):
 
     method: Literal["rank_aggregation"] = "rank_aggregation"
     needs: ClassVar[tuple[Need, ...]] = ("members", "unlisted")
+    pooled: ClassVar[Mapping[str, str]] = {"interesting": "pool"}
 
     weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
     pool: int = Field(default=50, ge=1)
     interesting: int = Field(default=40, ge=1)
-
-    @model_validator(mode="after")
-    def _ranked_are_listed(self) -> Self:
-        if self.interesting > self.pool:
-            raise ValueError(f"interesting, {self.interesting}, can't be more than pool, {self.pool}")
-        return self
 
     @property
     def listed(self) -> int:

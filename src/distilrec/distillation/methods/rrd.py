@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from distilrec.distillation.draw import as_lists, places_by_rank
@@ -18,16 +19,12 @@ __all__ = ["RRD"]
 class ListSettings(Method):
     """Settings of a loss over the teacher's lists: those of RRD."""
 
+    pooled: ClassVar[Mapping[str, str]] = {"interesting": "pool"}
+
     interesting: int = Field(default=40, ge=1)
     uninteresting: int = Field(default=40, ge=0)
     pool: int = Field(default=100, ge=1)
     sharpness: float = Field(default=10.0, gt=0)
-
-    @model_validator(mode="after")
-    def _ranked_are_drawn(self) -> Self:
-        if self.interesting > self.pool:
-            raise ValueError(f"interesting, {self.interesting}, can't be more than pool, {self.pool}")
-        return self
 
     @property
     def listed(self) -> int:
