@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distilrec.data import Batch, Interactions, PairBatches, Split
-from distilrec.data.splits import Part
+from distilrec.data.split_kinds import Part
 from distilrec.distillation.method import Method, Setting, Step, Term
 from distilrec.losses import bpr
 from distilrec.models import MatrixFactorization, MatrixFactorizationConfig, build, pair_scores

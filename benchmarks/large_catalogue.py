@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.harness import RESULTS, write_result
 from distilrec.data import Interactions
-from distilrec.data.splits import LeaveLastOut, split
+from distilrec.data.split_kinds import LeaveLastOut
+from distilrec.data.splits import split
 from distilrec.export import BundleIds, write_bundle
 from distilrec.models import MatrixFactorization, MatrixFactorizationConfig, Supervision, build, fit
 from distilrec.runtime import Served

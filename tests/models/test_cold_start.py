@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from distilrec.data import Features, clusters, split
-from distilrec.data.splits import ColdItems
+from distilrec.data.split_kinds import ColdItems
 from distilrec.errors import ModelError
 from distilrec.models import (
     Catalogue,

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from distilrec.data import Features, clusters, split
-from distilrec.data.splits import ColdItems
+from distilrec.data.split_kinds import ColdItems
 from distilrec.errors import ModelError
 from distilrec.models import (
     Catalogue,

@@ -27,7 +27,7 @@ from distilrec.data.sampling import (
     seen_at,
 )
 from distilrec.data.snapshot import Snapshot
-from distilrec.data.splits import (
+from distilrec.data.split_kinds import (
     ColdItems,
     ColdUsers,
     ColumnSplit,
@@ -35,12 +35,9 @@ from distilrec.data.splits import (
     LeaveLastOut,
     Part,
     RandomSplit,
-    Split,
     SplitConfig,
-    labelled_queries,
-    split,
-    split_negatives,
 )
+from distilrec.data.splits import Split, labelled_queries, split, split_negatives
 from distilrec.data.synthetic import clusters, cycles, zipf
 from distilrec.data.table import to_table
 

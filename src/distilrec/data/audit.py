@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from distilrec.data.build import first_of_pairs
 from distilrec.data.domains import twins_in_test
-from distilrec.data.splits import TEST, TRAIN, VALIDATION, Split
+from distilrec.data.split_kinds import TEST, TRAIN, VALIDATION
+from distilrec.data.splits import Split
 
 if TYPE_CHECKING:
     from distilrec.data.load import Prepared
@@ -43,7 +44,8 @@ def audit(split: Split) -> list[Finding]:
     whether the place of an item's id foretells its part. repeats: rows of one user and item.
 
     >>> from distilrec.data.interactions import Interactions
-    >>> from distilrec.data.splits import LeaveLastOut, split
+    >>> from distilrec.data.split_kinds import LeaveLastOut
+    >>> from distilrec.data.splits import split
     >>> from distilrec.scoring import Ragged
     >>> log = Interactions(Ragged.from_rows([[0, 1, 0], [1, 2, 0]]), n_items=3)
     >>> [found.check for found in audit(split(log, LeaveLastOut())) if found.severity == "warning"]

@@ -10,7 +10,7 @@ from distilrec.data.build import Repeats
 from distilrec.data.columns import Columns, ItemColumns
 from distilrec.data.content import Modality
 from distilrec.data.files import FileFormat
-from distilrec.data.splits import LeaveLastOut, SplitConfig
+from distilrec.data.split_kinds import LeaveLastOut, SplitConfig
 
 __all__ = ["DataConfig", "ItemsConfig", "Preparation"]
 

@@ -10,19 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from distilrec.data.interactions import Dataset, Ids, Interactions
-from distilrec.data.splits import (
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    ColdItems,
-    ColdUsers,
-    GlobalTime,
-    Split,
-    SplitConfig,
-    split,
-    split_negatives,
-)
+from distilrec.data.split_kinds import TEST, TRAIN, UNUSED, VALIDATION, ColdItems, ColdUsers, GlobalTime, SplitConfig
+from distilrec.data.splits import Split, split, split_negatives
 from distilrec.errors import DataError
 from distilrec.rng import child_seed
 from distilrec.scoring import Ragged

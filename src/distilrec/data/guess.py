@@ -16,7 +16,7 @@ from distilrec.data.guess_content import guess_content
 from distilrec.data.look import Look, look_at
 from distilrec.data.named import locate
 from distilrec.data.names import says_id, words_mean
-from distilrec.data.splits import ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
+from distilrec.data.split_kinds import ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
 from distilrec.data.typed import check_columns
 from distilrec.errors import DataError
 

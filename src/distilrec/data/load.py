@@ -20,7 +20,8 @@ from distilrec.data.interactions import Dataset
 from distilrec.data.items import align_items, read_items
 from distilrec.data.named import find_file, locate
 from distilrec.data.snapshot import Snapshot
-from distilrec.data.splits import UNUSED, Split, split, split_negatives
+from distilrec.data.split_kinds import UNUSED
+from distilrec.data.splits import Split, split, split_negatives
 from distilrec.data.typed import read_log
 from distilrec.errors import DataError
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from distilrec.data.files import Table
-from distilrec.data.splits import PART_CODES
+from distilrec.data.split_kinds import PART_CODES
 from distilrec.data.typed import as_numbers, as_times, time_forms
 from distilrec.errors import DataError
 

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from distilrec.data.interactions import Ids, Interactions
-from distilrec.data.splits import UNUSED, Split
+from distilrec.data.split_kinds import UNUSED
+from distilrec.data.splits import Split
 from distilrec.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:

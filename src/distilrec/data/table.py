@@ -6,7 +6,8 @@ import polars as pl
 
 from distilrec.data.interactions import Dataset
 from distilrec.data.load import Prepared
-from distilrec.data.splits import PART_CODES, Split
+from distilrec.data.split_kinds import PART_CODES
+from distilrec.data.splits import Split
 
 __all__ = ["to_table"]
 

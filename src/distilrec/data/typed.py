@@ -9,7 +9,7 @@ import polars as pl
 
 from distilrec.data.columns import Columns, listing
 from distilrec.data.files import Table
-from distilrec.data.splits import PART_CODES
+from distilrec.data.split_kinds import PART_CODES
 from distilrec.errors import DataError
 
 __all__ = ["are_integers", "as_numbers", "as_times", "check_columns", "id_column", "read_log", "time_forms"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilrec.data import Prepared, Snapshot
-from distilrec.data.splits import UNUSED
+from distilrec.data.split_kinds import UNUSED
 from distilrec.errors import RecipeError
 from distilrec.evaluation import drift, statistics
 from distilrec.models import load_model, modalities

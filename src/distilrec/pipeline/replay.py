@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilrec.data import Prepared
-from distilrec.data.splits import TEST, VALIDATION
+from distilrec.data.split_kinds import TEST, VALIDATION
 from distilrec.errors import ArtefactError, RecipeError, StateError
 from distilrec.evaluation.statistics import Comparison, compare
 from distilrec.export import ids_of, write_bundle
