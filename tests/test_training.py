@@ -136,6 +136,12 @@ def test_losses_are_means_over_batches_by_name():
     assert epoch.losses == {"loss": 2.0, "part": 4.0}
 
 
+def test_nothing_to_learn_from_is_an_error():
+    """Prevents first weights from passing for a trained model."""
+    with pytest.raises(ModelError, match="Slope: there is nothing to learn from"):
+        descend(Slope(), TrainingConfig(epochs=2), batches=lambda rng: [])
+
+
 def test_a_loss_that_is_not_finite_is_an_error():
     """Prevents hours of NaN, or a model that is quietly the untrained one."""
     module = Slope()

@@ -163,7 +163,9 @@ def _epoch(
         for batch in batches(rng):
             steps += 1
             _step(state, loss(batch, rng), sums, config, _learning_rate(config, number, state.optimizer))
-    losses = {name: float(value) / max(steps, 1) for name, value in sums.items()}
+    if steps == 0:
+        raise ModelError(f"Training of {type(state.modules).__name__}: there is nothing to learn from; no batch came")
+    losses = {name: float(value) / steps for name, value in sums.items()}
     if not all(math.isfinite(value) for value in losses.values()):
         raise ModelError(
             f"Training of {type(state.modules).__name__}: the loss of epoch {number} is {losses}, "

@@ -53,6 +53,14 @@ def test_images_as_bytes_and_as_files_beside_the_table(tmp_path):
     assert read(contents_of(table, "id", Modality(kind="audio", columns=("jpg",)), IDS)) == {"b": b"x", "d": b"y"}
 
 
+def test_of_several_rows_the_first_whose_file_is_there_counts(tmp_path):
+    (tmp_path / "b.png").write_bytes(b"two")
+    pl.DataFrame({"id": ["a", "a"], "file": ["gone.png", "b.png"]}).write_parquet(tmp_path / "items.parquet")
+    contents = contents_of(open_table(tmp_path / "items.parquet"), "id", Modality(kind="image", columns=("file",)), IDS)
+    assert read(contents) == {"a": b"two"}
+    assert contents.of(np.array([0])) == {0: b"two"}
+
+
 def test_vectors_have_one_length():
     modality = Modality(kind="vectors", columns=("v",))
     contents = contents_of(frame(v=[[1.0, 2.0], None, [3.0, 4.0], []]), "id", modality, IDS)

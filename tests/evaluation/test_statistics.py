@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from distilrec.evaluation.statistics import RESAMPLES, compare, holm, interval
+from distilrec.evaluation.statistics import RESAMPLES, by_user, compare, holm, interval
 
 
 def rng():
@@ -109,3 +109,29 @@ def test_holm_keeps_the_order_and_lies_between_the_raw_and_bonferroni(p):
 def test_holm_refuses_what_is_no_p_value():
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         holm([0.1, np.nan])
+
+
+def test_users_who_ask_often_count_once():
+    """Prevents six queries of one user from passing for six users: half of all true nulls were rejected so."""
+    source = np.random.default_rng(3)
+    users = np.repeat(np.arange(100), 6)
+    p = []
+    for _ in range(40):
+        own = np.repeat(source.normal(0, 0.1, 100), 6)
+        values = by_user((own + source.normal(0, 0.05, 600))[None], users)
+        p.append(compare(values, np.zeros(100), rng=source).p_value)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_users_who_ask_more_often_weigh_more():
+    """The mean is that over queries; the spread is that of the mean where whole users are drawn anew."""
+    source = np.random.default_rng(4)
+    counts = source.integers(1, 8, 400)
+    users = np.repeat(np.arange(400), counts)
+    values = np.repeat(source.normal(size=400), counts) + source.normal(size=len(users))
+    each = by_user(values[None], users)[0]
+    assert each.mean() == pytest.approx(values.mean())
+    sums = np.bincount(users, values)
+    drawn = source.integers(0, 400, (4_000, 400))
+    resampled = sums[drawn].sum(1) / counts[drawn].sum(1)
+    assert each.std() / np.sqrt(400) == pytest.approx(resampled.std(), rel=0.05)

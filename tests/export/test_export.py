@@ -89,6 +89,11 @@ def test_the_graph_answers_as_the_student_does(name: str, length: int, tmp_path:
     np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-5)
     one, _ = session.run(None, {key: given[key][:1] for key in whole.inputs})
     np.testing.assert_array_equal(one, expected[:1])
+    few = Queries(asked.users[:1], Ragged.from_rows([list(range(N_ITEMS - 3))]))
+    given = {"user": few.users.astype(np.int64), "history": np.arange(N_ITEMS - 3)[None]}
+    left, _ = session.run(None, {key: given[key] for key in whole.inputs})
+    np.testing.assert_array_equal(left, rank(model, few, 10)[0])
+    assert (left[0, 3:] == -1).all()
 
 
 def test_int8_is_a_quarter_of_the_vectors(tmp_path: Path) -> None:

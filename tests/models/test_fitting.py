@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from distilrec.data import Interactions, UserBatches
-from distilrec.models import MatrixFactorizationConfig, Supervision, build, supervised_loss
+from distilrec.data import Features, Interactions, UserBatches
+from distilrec.models import (
+    Catalogue,
+    ContentConfig,
+    HistoryEncoderConfig,
+    MatrixFactorizationConfig,
+    Supervision,
+    build,
+    supervised_loss,
+)
 from distilrec.scoring import Ragged
 
 P = [0.5, 0.3, 0.2]  # the student's, for every user
@@ -56,3 +64,30 @@ def test_dislikes_without_weight_say_nothing(loss):
     for kind in ("softmax", "bce"):
         supervision = Supervision(loss=kind)
         assert loss(supervision, weighed([[1], [2]], [0, 0])) == pytest.approx(loss(supervision))
+
+
+def test_sampled_softmax_is_of_the_items_that_can_be_drawn():
+    """Prevents items that training doesn't know from counting among those that a sample stands for."""
+    n_items, trained = 400, np.arange(400) < 80
+    content = Features(
+        np.random.default_rng(0).normal(size=(n_items, 4)).astype(np.float32), np.ones(n_items, np.bool_)
+    )
+    config = HistoryEncoderConfig(
+        embedding_size=8, history_length=4, init_std=0.5, content=ContentConfig(modalities=("text",))
+    )
+    model = build(config, 8, n_items, seed=0, catalogue=Catalogue({"text": content}, trained)).eval()
+    log = Interactions(Ragged.from_rows([[n, n + 20, n + 40] for n in range(8)]), n_items=n_items)
+    rng = np.random.default_rng(0)
+    whole, sampled = [], []
+    for supervision, found in (
+        (Supervision(), whole),
+        (Supervision(loss="sampled_softmax", negatives=20_000), sampled),
+    ):
+        (batch,) = model.batches(log, supervision, 8, None).epoch(rng)
+        found.append(supervised_loss(model, batch, model.encode(batch), supervision, rng).item())
+    assert sampled == pytest.approx(whole, abs=0.03)
+
+
+def test_smoothing_is_of_labels():
+    with pytest.raises(ValueError, match="label_smoothing: bpr has no labels to smooth"):
+        Supervision(loss="bpr", label_smoothing=0.1)

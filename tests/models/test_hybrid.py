@@ -100,3 +100,15 @@ def test_what_makes_no_hybrid(world):
         Hybrid(members[:1], np.full(N, 5))
     with pytest.raises(ModelError, match="no validation query"):
         Hybrid(members, np.full(N, 5)).fit_weights(queries[:2], Ragged.from_rows([[], []]))
+
+
+def test_queries_that_come_in_turns_are_all_heard():
+    """Prevents a stride from hearing, of users who are asked after 0 to 10 items, the same numbers each time."""
+    rng = generator(0, "turns")
+    lengths = np.tile([0, 1, 2, 3, 5, 10], 20)
+    targets = rng.integers(0, N, len(lengths))
+    scores = rng.normal(size=(2, len(lengths), N))
+    scores[0, np.arange(len(lengths)), targets] += 3
+    hybrid = Hybrid([Told(scores[0]), Told(scores[1])], np.full(N, 5))
+    hybrid.fit_weights(asked(lengths), Ragged.from_rows([[target] for target in targets]), most=40)
+    assert (hybrid.by_user[:4].abs().sum(1) > 0).all()

@@ -110,3 +110,15 @@ def test_what_is_kept_for_serving_follows_the_items(model, log):
     fresh.items.copy_(model.items)
     torch.testing.assert_close(model.hidden(everyone), fresh.hidden(everyone))
     assert not torch.allclose(model.hidden(everyone), before, atol=1e-3)
+
+
+def test_fewer_items_than_dimensions():
+    """Prevents the rounding of zeros from stopping a weakly regularised fit."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 10, 3_000)
+    popular = 1 / np.arange(1, 51) ** 0.8
+    taken = rng.choice(50, lengths.sum(), p=popular / popular.sum()).astype(np.int32)
+    log = Interactions(Ragged.from_lengths(lengths, taken), n_items=50)
+    model = build(IALSConfig(embedding_size=64, frequency=0.0, unobserved=1.0), log.n_users, log.n_items, seed=0)
+    model.fit(log)
+    assert bool(model.items.isfinite().all())

@@ -6,6 +6,7 @@ import torch
 
 from distilrec.errors import ArtefactError
 from distilrec.models import (
+    HistoryEncoderConfig,
     MatrixFactorizationConfig,
     build,
     load_model,
@@ -114,3 +115,19 @@ def test_truncation_rounds_what_it_counts():
     truncate_(model, most_bytes=10**6)
     error = (model.items - before).abs().amax()
     assert 1e-4 < error / before.abs().amax() < 0.05
+
+
+def test_what_is_recent_stays_recent_in_int8():
+    """One scale for weights that fall over hundreds of places would make the last few items alike."""
+    model = build(HistoryEncoderConfig(embedding_size=16, heads=4, history_length=512), 10, 30, seed=0)
+    before = model.distance_bias.detach().clone()
+    assert before.numel() > 1_024
+    quantize_(model, "int8")
+    torch.testing.assert_close(model.distance_bias.softmax(1), before.softmax(1), atol=1e-3, rtol=0)
+
+
+def test_truncation_tells_the_rank_that_there_is():
+    model = build(MatrixFactorizationConfig(embedding_size=64), 10, 12, seed=0)
+    rank, parameters, _ = truncate_(model, most_bytes=10**6)
+    assert rank == 12
+    assert parameters == 12 * 12 + 12 * 64 + 64 + 640 + 12

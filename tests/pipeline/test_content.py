@@ -14,8 +14,10 @@ import pytest
 import distilrec
 from distilrec.bundle import Bundle
 from distilrec.data import LeaveLastOut, clusters
-from distilrec.errors import DataError, RecipeError
+from distilrec.errors import ArtefactError, DataError, RecipeError
 from distilrec.pipeline import explain, report_again, run, run_part, tune
+from distilrec.pipeline.plan import JOINT, Plan
+from distilrec.pipeline.tasks import TrainJointly
 from distilrec.recipe import Recipe, read_recipe, write_recipe
 from distilrec.rng import generator
 from tests.encoders import tiny
@@ -321,6 +323,11 @@ def test_cold_users_are_measured_by_what_is_known_of_them(files, tmp_path):
     assert "What the teacher listens to" in (tmp_path / "report.html").read_text(encoding="utf-8")
     metrics = report.arm("distilled_student").metrics
     assert metrics["ndcg@10 after 5 items"].mean > metrics["ndcg@10 after 0 items"].mean
+    # Of each user three queries count together: intervals are wider than if they were three users.
+    whole, part = metrics["ndcg@10"].ci95, metrics["ndcg@10 after 5 items"].ci95
+    assert whole is not None
+    assert part is not None
+    assert whole[1] - whole[0] > 0.7 * (part[1] - part[0])
     assert {c.metric for c in report.comparisons} == {"ndcg@10", *(f"ndcg@10 after {n} items" for n in (0, 2, 5))}
 
 
@@ -336,6 +343,26 @@ def test_encoding_alone_and_only_what_changed(files, tmp_path):
         plan["content kind"].startswith("will run: encoder.categories (256 -> 2) changed")
         or "categories" in plan["content kind"]
     )
+
+
+def test_an_encoder_that_changed_is_no_longer_that_of_the_run(files, tmp_path):
+    """Prevents results that rest on the vectors of another model."""
+    recipe = Recipe.model_validate(content(files))
+    run_part(recipe, tmp_path, "content", jobs=1, progress=Counter())
+    run_part(recipe, tmp_path, "content", jobs=1, progress=Counter())
+    told = next((tmp_path / "stages").glob("content-vector-*")) / "encoder.json"
+    changed = json.loads(told.read_text(encoding="utf-8")) | {"fingerprint": "0" * 16}
+    told.write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(ArtefactError, match=r"encoders\.vector: The encoder in .* isn't the one that it was"):
+        run_part(recipe, tmp_path, "content", jobs=1, progress=Counter())
+
+
+def test_jointly_trained_students_give_new_items_room_too(files):
+    changed = content(files, joint={"training": TRAINING}, hybrid=None)
+    plan = Plan(Recipe.model_validate(changed), "f", {"vector": "v", "kind": "k"})
+    [task, _] = next(arm for arm in plan.arms if arm.name == JOINT).trained
+    assert isinstance(task, TrainJointly)
+    assert task.cold_cost == 0.02
 
 
 def test_a_recipe_with_content_is_written_and_read(files, tmp_path):
@@ -360,11 +387,42 @@ def test_a_recipe_with_content_is_written_and_read(files, tmp_path):
             {"students": {"long": {"model": {"model": "sasrec", "history_length": 9}}}},
             "histories of the same length; 8, not 9",
         ),
+        (
+            {"encoders": {"kinds": {"encoder": "attributes", "categories": 16}}},
+            "encoders.kinds: no such content in data.items.content, which names vector, kind, stars",
+        ),
+        (
+            {
+                "teacher": [{"name": "t", "model": model("vector", new_only=True)}],
+                "record": {"members": True, "checkpoints": 2},
+                "evaluation": {},
+            },
+            "record.checkpoints: teacher t places new items once its training is done",
+        ),
+        (
+            {"student": {"model": {**model("vector"), "item_bias": False}}},
+            "student: cold-items gives items room in one list by their bias; set item_bias to true",
+        ),
+        (
+            {
+                "teacher": [{"name": "ids", "model": {**model(), "item_bias": False}}],
+                "evaluation": {"controls": ["ridge regression"]},
+            },
+            "teacher ids: cold-items gives items room",
+        ),
     ],
 )
 def test_recipes_that_cannot_be_run(files, change, message):
     with pytest.raises(ValueError, match=message):
         Recipe.model_validate(content(files, **change))
+
+
+def test_students_that_look_users_up_cannot_be_asked_by_others(files):
+    changed = content(files, student={"model": {"model": "matrix_factorization"}}, students={}, hybrid=None)
+    changed["data"]["split"] = {"kind": "cold-users"}
+    changed |= {"alone": {}, "distilled": {}, "evaluation": {}, "record": {}}
+    with pytest.raises(ValueError, match="student knows users by their training, and cold-users asks for others"):
+        Recipe.model_validate(changed)
 
 
 def test_a_run_with_content_is_not_continued(finished, files, tmp_path):

@@ -34,7 +34,7 @@ from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.replay import bundles
 from distilrec.pipeline.smallest import _Candidate
 from distilrec.ranking import evaluate
-from distilrec.recipe import Auto, Recipe, read_recipe, write_recipe
+from distilrec.recipe import Auto, Chosen, Recipe, read_recipe, write_recipe
 from distilrec.recipe.parts import Evaluation
 from distilrec.report import Report, leaderboard, reservations
 
@@ -305,6 +305,24 @@ def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_pa
     assert tuned.alone.dropout == tuned.tuned["student alone"].settings["dropout"]
 
 
+def test_a_search_that_was_killed_asks_for_the_same_trials(source: Path, tmp_path: Path) -> None:
+    """Prevents trainings that had finished from being thrown away, and another choice after a kill."""
+
+    class Killed(Counter):
+        def end(self, stage: str, seconds: float) -> None:
+            super().end(stage, seconds)
+            if stage == "student alone trial 1":
+                raise KeyboardInterrupt
+
+    recipe = Recipe.model_validate(content(source))
+    tune(recipe, tmp_path, 1, jobs=1, progress=Counter())
+    with pytest.raises(KeyboardInterrupt):
+        tune(recipe, tmp_path, 2, jobs=1, progress=Killed())
+    counter = Counter()
+    tune(recipe, tmp_path, 2, jobs=1, progress=counter)
+    assert [name for name in counter.ended if "trial" in name] == [f"{arm} trial 1" for arm in ARMS[1:]]
+
+
 def test_methods_are_compared_on_equal_terms(source: Path, tmp_path: Path) -> None:
     """Prevents a budget that differs between arms, and a teacher that is trained anew for each width."""
     settings = content(source)
@@ -318,7 +336,12 @@ def test_methods_are_compared_on_equal_terms(source: Path, tmp_path: Path) -> No
     tuned = bench_methods(recipe, tmp_path, ["kl", "rrd"], trials=1, widths=[2], jobs=1, progress=counter)[2]
     assert {row.arm: row.trials for row in tuned.tuning} == {"student alone": 1, "distilled student": 1, "rrd": 1}
     assert (tmp_path / "width-4" / "report.html").is_file()
-    assert report_again(tmp_path / "width-4").arms[2].metrics == reports[4].arms[2].metrics
+    again = read_recipe(tmp_path / "width-4" / "recipe.yaml")
+    notes = {name: Chosen(trials=1, validation=0.1, settings={}) for name in ("rrd", "what it compared before")}
+    write_recipe(again.model_copy(update={"tuned": notes}), tmp_path / "width-4" / "recipe.yaml")
+    told = report_again(tmp_path / "width-4")
+    assert told.arms[2].metrics == reports[4].arms[2].metrics
+    assert [row.arm for row in told.tuning] == ["rrd"]
     with pytest.raises(RecipeError, match="No method is called 'rdd'; there are"):
         bench_methods(recipe, tmp_path, ["rdd"], progress=counter)
     with pytest.raises(RecipeError, match=r"'rrd' needs lists of 100 items, not 5"):
@@ -461,3 +484,11 @@ def test_a_student_with_user_vectors_is_compared_at_equal_knowledge(source: Path
     assert len(report.pareto) == 3 + 2  # without it
     with pytest.raises(DataError, match="doesn't read histories"):
         Bundle.from_pretrained(tmp_path / "run" / "bundle").recommend(histories=[["ü1"]])
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_named(source: Path, tmp_path: Path) -> None:
+    """Prevents first weights from being measured as if they had been trained."""
+    settings = content(source)
+    settings["data"]["split"] = {"kind": "random", "ratios": [0, 0.5, 0.5]}
+    with pytest.raises(DataError, match="the split 'random' leaves nothing to train on"):
+        run(Recipe.model_validate(settings), tmp_path, jobs=1, progress=Counter())

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -30,7 +32,7 @@ from distilrec.runtime.manifest import write_manifest
 from distilrec.scoring import Queries, Ragged
 from distilrec.serving import Settings, create_app
 from distilrec.serving.requests import NewItem
-from distilrec.serving.service import Service
+from distilrec.serving.service import Service, passes
 from distilrec.serving.sqlite import SQLiteState
 from tests.encoders import tiny
 
@@ -105,6 +107,12 @@ class TestRecommendations:
         for answer, query in zip(found, queries, strict=True):
             assert [item["item"] for item in answer["items"]] == items(client.post("/recommend", json=query))
         assert [len(answer["items"]) for answer in found] == [10, 3, 60, 10]
+
+    def test_more_than_are_answered_at_once(self, client: TestClient) -> None:
+        queries = [{"history": [f"i{n % 60}"], "k": 1, "where": {"genre": ["odd"]}} for n in range(150)]
+        found = client.post("/recommend/batch", json={"queries": queries}).json()["answers"]
+        alone = [items(client.post("/recommend", json=query)) for query in queries[:60]]
+        assert [[item["item"] for item in answer["items"]] for answer in found] == [alone[n % 60] for n in range(150)]
 
     def test_filters(self, client: TestClient) -> None:
         def asked(**query: Any) -> list[str]:
@@ -195,6 +203,12 @@ class TestClicks:
         stored = client.post("/events", json={"user": "u0", "item": "i9", "k": 10}).json()
         assert (stored["known"], [item["item"] for item in stored["items"]]) == (True, expected)
         assert items(client.post("/recommend", json={"user": "u0"})) == expected != before
+
+    def test_what_is_taken_again_is_what_was_taken_last(self, client: TestClient) -> None:
+        before = client.post("/recommend", json={"user": "u3"}).json()
+        client.post("/events", json={"user": "u3", "item": "i5"})
+        after = client.post("/recommend", json={"user": "u3"}).json()
+        assert after == client.post("/recommend", json={"history": ["i6", "i7", "i5"]}).json() != before
 
     def test_whoever_brings_a_history_is_answered_from_that_alone(self, client: TestClient) -> None:
         expected = items(client.post("/recommend", json={"history": ["i3"]}))
@@ -327,6 +341,40 @@ class TestItems:
 
         assert asyncio.run(added())[:3] == [61, 62, 63]
 
+    def test_items_of_a_state_are_placed_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that doesn't fit is left out, and no request finds a new bundle without the others."""
+        write(tmp_path / "bundle", student(features=FEATURES))
+        service = Service.of(Settings(bundle=tmp_path / "bundle"))
+        told = [NewItem(f"n{n}", {"text": [float(n)] * (5 if n != 2 else 4)}) for n in range(5)]
+        asyncio.run(service.state.add_items([(item.item, msgspec.json.encode(item)) for item in told]))
+        sizes, extended = [], Served.extended
+
+        def counted(served: Served, *given: Any) -> Served:
+            sizes.append(len(given[1]))
+            return extended(served, *given)
+
+        monkeypatch.setattr(Served, "extended", counted)
+        asyncio.run(service.refresh())
+        assert sizes == [4]
+        assert [service.engine.served.items.place(f"n{n}") for n in range(5)] == [60, 61, -1, 62, 63]
+        asyncio.run(service.refresh())
+        assert sizes == [4]  # what couldn't be placed isn't tried each time
+
+    def test_a_bundle_that_was_saved_with_new_items_passes_its_gate(self, tmp_path: Path) -> None:
+        write(tmp_path / "bundle", student(features=FEATURES))
+        bundle = Served.load(tmp_path / "bundle")
+        rng = np.random.default_rng(1)
+        for day in range(2):  # into the same folder, twice
+            new = {"text": rng.normal(size=(40, 5)).astype(np.float32)}
+            bundle = bundle.extended(new, [f"day {day} {n}" for n in range(40)], ["New"] * 40)
+            bundle.save(tmp_path / "bundle")
+            again = Served.load(tmp_path / "bundle")
+            assert (len(again.items), passes(again, 0.99)) == (100 + 40 * day, 1.0)
+            np.testing.assert_array_equal(again.student.vectors, bundle.student.vectors)
+        write(tmp_path / "bundle", student(seed=1, features=FEATURES))
+        with pytest.raises(ArtefactError, match="another bundle lies in"):
+            bundle.save(tmp_path / "elsewhere")
+
     def test_a_student_of_ids_takes_none(self, client: TestClient) -> None:
         answer = client.post("/items", json={"items": [{"item": "new", "vectors": {"text": [1.0]}}]})
         assert answer.status_code == 400
@@ -372,6 +420,27 @@ class TestBundles:
             assert items(client.post("/recommend", json={"user": "u0"})) == before
             write(folder, student())
             self.wait(client, "refused_bundle", None)
+
+    def test_one_that_is_still_being_copied_is_tried_again(self, folder: Path) -> None:
+        other, service = folder.parent / "other", Service.of(Settings(bundle=folder))
+        write(other, student(seed=1))
+        for name in ("bundle.json", *sorted(path.name for path in other.iterdir() if path.name != "bundle.json")):
+            shutil.copyfile(other / name, folder / name)
+            last = asyncio.run(service.refresh())
+            assert (service.refused is None) == last
+        assert last
+        (folder / "query.onnx").write_bytes(b"")
+        assert not asyncio.run(service.refresh())
+        stamp = service._seen
+        assert not asyncio.run(service.refresh(again=True))  # it is looked at, and is still damaged
+        assert (service._seen, service.refused is None) == (stamp, False)
+
+    def test_state_lies_beside_the_bundle_and_is_its_own(self, tmp_path: Path) -> None:
+        """Prevents clicks from getting lost when a link leads elsewhere, and from crossing over to another bundle."""
+        (tmp_path / "a").mkdir()
+        (tmp_path / "now").symlink_to(tmp_path / "a")
+        places = {Settings(bundle=tmp_path / name).state_place() for name in ("now/films", "now/books")}
+        assert places == {f"sqlite:{tmp_path}/now/{name}.state.db" for name in ("films", "books")}
 
     def test_a_server_does_not_start_with_a_damaged_one(self, folder: Path) -> None:
         (folder / "query.onnx").write_bytes(b"")
@@ -434,6 +503,28 @@ class TestGuard:
             others = [client.post("/recommend", json={"user": "u0"}, headers={"x-api-key": str(n)}) for n in range(9)]
             assert 429 in {answer.status_code for answer in others}  # a name that nobody gave is no one else
             assert refused[0].headers["retry-after"] == "1"
+
+    def test_an_empty_key_is_refused(self, folder: Path) -> None:
+        """Prevents a variable that isn't set from letting everyone in."""
+        for keys in (("",), ("one", "  ")):
+            with pytest.raises(ValueError, match="an API key is empty"):
+                Settings(bundle=folder, keys=keys)
+        assert Settings(bundle=folder, keys=(" two",)).keys == ("two",)
+
+    def test_other_pages_may_not_change_what_is_kept(self, folder: Path) -> None:
+        """Browsers send it, whatever the answer's headers say."""
+        click = {"content": json.dumps({"user": "u0", "item": "i9"})}
+        asked = {"/events": click, "/items": {"content": "{}"}}
+        for cors, statuses in (((), [403, 403, 403]), (("https://shop.example",), [200, 400, 204])):
+            with serving(folder, cors=cors) as client:
+                headers = {"origin": "https://shop.example", "content-type": "text/plain"}
+                found = [client.post(path, headers=headers, **told).status_code for path, told in asked.items()]  # type: ignore[arg-type]
+                assert [*found, client.delete("/users/u0", headers=headers).status_code] == statuses
+                own = {"origin": "http://testserver"}
+                assert client.post("/events", headers=own, **click).status_code == 200  # type: ignore[arg-type]
+        with serving(folder, keys=("one",)) as client:  # who has a key is no other page
+            told = {"origin": "https://shop.example", "x-api-key": "one"}
+            assert client.post("/events", headers=told, **click).status_code == 200  # type: ignore[arg-type]
 
     def test_other_pages_may_not_ask_unless_told(self, folder: Path) -> None:
         for cors, allowed in (((), None), (("https://shop.example",), "https://shop.example")):

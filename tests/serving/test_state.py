@@ -133,23 +133,6 @@ def test_many_are_forgotten_some_at_a_time(tmp_path: Path) -> None:
     asyncio.run(state.close())
 
 
-def test_a_file_from_before_clicks_had_times(tmp_path: Path) -> None:
-    """What it holds counts as clicked when it is opened first."""
-    with sqlite3.connect(tmp_path / "state.db") as old:
-        old.executescript(
-            "CREATE TABLE clicks (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, item TEXT NOT NULL);"
-            "INSERT INTO clicks (key, item) VALUES ('user:1', '5')"
-        )
-    state = SQLiteState(tmp_path / "state.db", keep=60)
-    asyncio.run(state.expire())
-    assert asyncio.run(state.taken(["user:1"])) == [[5]]
-    with sqlite3.connect(tmp_path / "state.db") as other:
-        other.execute("UPDATE keys SET clicked = clicked - 100")
-    asyncio.run(state.expire())
-    assert asyncio.run(state.taken(["user:1"])) == [[]]
-    asyncio.run(state.close())
-
-
 def test_what_was_kept_outlives_the_process(place: str) -> None:
     on(place, lambda state: state.add([("user:1", "a")]))
     assert on(place, lambda state: state.taken(["user:1"])) == [[["a"]]]

@@ -27,7 +27,8 @@ def export_command(
         str,
         typer.Option(
             "--to",
-            help="onnx; onnx-int8, a quarter of its size; web, a folder with a page; litert, executorch: phones.",
+            help="onnx; onnx-int8, item vectors in a quarter of their bytes; web, a folder with a page; litert and "
+            "executorch, for phones.",
         ),
     ],
     out: Annotated[
@@ -116,6 +117,7 @@ def serve(
 
     from distilrec.serving import create_app
     from distilrec.serving.logs import configure
+    from distilrec.serving.protocol import BoundedProtocol
 
     keys = [*(key or ()), *filter(None, os.environ.get("DISTILREC_KEYS", "").split(","))]
     settings = _settings(
@@ -136,6 +138,7 @@ def serve(
         create_app(settings),
         host=host,
         port=port,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -79,7 +79,7 @@ class Contents:
         unread = self.known.copy()
         for frame in self._frames(rows):
             places = self.item_ids.encode(frame["item"])
-            there = frame.select(self._present())["present"].to_numpy() & (places >= 0)
+            there = self._there(frame) & (places >= 0)
             there &= unread[places]
             first = np.zeros(len(places), np.bool_)
             first[np.flatnonzero(there)[np.unique(places[there], return_index=True)[1]]] = True
@@ -94,7 +94,7 @@ class Contents:
         wanted = self.item_ids.decode(places[self.known[places]])
         asked = self.table.frame.select(id_column(self.table, self.item).alias("item"), *self._values())
         frame = self.table.collect(asked.filter(pl.col("item").is_in(wanted.implode())))
-        kept = frame.filter(frame.select(self._present())["present"]).unique("item", keep="first", maintain_order=True)
+        kept = frame.filter(pl.Series(self._there(frame))).unique("item", keep="first", maintain_order=True)
         return dict(zip(self.item_ids.encode(kept["item"]).tolist(), self._read(kept), strict=True))
 
     @property
@@ -142,6 +142,16 @@ class Contents:
             case _:
                 return [pl.col(name).cast(self._dtype(name)) for name in self.modality.columns]
 
+    def _there(self, frame: pl.DataFrame) -> NDArray[np.bool_]:
+        """(n,): whether rows of `_values` hold any content that can be read."""
+        there: NDArray[np.bool_] = frame.select(self._present())["present"].to_numpy()
+        if not self._are_files:
+            return there
+        files = frame[self.modality.columns[0]]
+        return np.array(
+            [full and self._path(name).is_file() for full, name in zip(there, files, strict=True)], np.bool_
+        )
+
     def _present(self) -> pl.Expr:
         """Whether a row of `_values` holds any content, as far as the table tells."""
         match self.modality.kind:
@@ -186,11 +196,9 @@ def contents_of(table: Table, item: str, modality: Modality, item_ids: Ids) -> C
     _check_types(table, modality)
     contents = Contents(modality, table, item, item_ids, np.ones(len(item_ids), np.bool_))
     asked = table.frame.select(id_column(table, item).alias("item"), *contents._values())
-    files = [pl.col(modality.columns[0]).alias("file")] if contents._are_files else []
-    frame = table.collect(asked.select("item", contents._present(), *files))
-    there = frame["present"].to_numpy()
-    if files:
-        there = there & np.array([name is not None and contents._path(name).is_file() for name in frame["file"]])
+    wanted = modality.columns if contents._are_files else ()
+    frame = table.collect(asked.select("item", contents._present(), *wanted))
+    there = contents._there(frame) if wanted else frame["present"].to_numpy()
     places = item_ids.encode(frame["item"])
     known = np.zeros(len(item_ids), np.bool_)
     known[places[there & (places >= 0)]] = True

@@ -140,8 +140,8 @@ class ColdItems(_Kind):
 
     share: of the items that are held out; half of them are validation, half test. by: `random`, or `first-seen`, those
     that were taken first at the latest times, the later half being test. Of each user the last held-out item of a part
-    is to be found, after what the user took of the others before it. A held-out item is in no history, and those for
-    validation are left out of what is ranked at test.
+    is to be found, after what the user took of the others before it. A held-out item is in no history, and all of them
+    are ranked, those of the other part, too.
     """
 
     kind: Literal["cold-items"] = "cold-items"

@@ -1,7 +1,8 @@
 """Is one arm better than another: paired over the same queries, with intervals and p-values.
 
-Seeds are averaged per query first, so that queries are the units that are resampled. Intervals and p-values
-therefore speak of other queries from the same population, not of other data sets.
+Seeds are averaged per query first, so that queries are the units that are resampled; of users who are asked more than
+once `by_user` makes one unit each. Intervals and p-values therefore speak of other users from the same population, not
+of other data sets.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["RESAMPLES", "TEST", "Comparison", "compare", "holm", "interval"]
+__all__ = ["RESAMPLES", "TEST", "Comparison", "by_user", "compare", "holm", "interval"]
 
 RESAMPLES = 10_000
-TEST = "sign-flip permutation over queries, paired, two-sided"
+TEST = "sign-flip permutation over users, paired, two-sided"
 CELLS = 2**22  # resampled cells held at once: 32 MB
 # One multinomial draw per distinct value costs as much as drawing so many single queries.
 DRAW_COST = 16
@@ -35,6 +36,27 @@ class Comparison:
     ci95: tuple[float, float]
     p_value: float
     p_wilcoxon: float
+
+
+def by_user(values: NDArray[np.floating], users: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(S, U) float64 from values (S, Q) of each seed and query, and the users (Q,) who ask: one value for each of them.
+
+    A user's queries aren't independent, so users are what is drawn anew. Their values' mean is that over queries, also
+    where some ask more often; their spread is that of the ratio of two sums over users, linearised: Cochran 1977,
+    section 6.4. Where all ask equally often, a user's value is the mean of the queries.
+
+    >>> by_user(np.array([[0.0, 0.5, 1.0, 1.0]]), np.array([7, 7, 9, 9]))
+    array([[0.25, 1.  ]])
+    """
+    _, of, counts = np.unique(users, return_inverse=True, return_counts=True)
+    per_query = np.asarray(values, dtype=np.float64)
+    sums = np.stack([np.bincount(of, row, len(counts)) for row in per_query])
+    if (counts == counts[0]).all():
+        each: NDArray[np.float64] = sums / counts[0]  # to the last bit a query's value, where users have one each
+    else:
+        mean = per_query.mean(axis=1, keepdims=True)
+        each = mean + (sums - mean * counts) * (len(counts) / len(users))
+    return each
 
 
 def compare(a: NDArray[np.floating], b: NDArray[np.floating], *, rng: np.random.Generator) -> Comparison:

@@ -16,9 +16,10 @@ __all__ = ["Whole", "example", "write_onnx"]
 
 
 class Whole(nn.Module):
-    """history (B, L) int64, oldest first, -1 after its end -> items (B, k) int64, scores (B, k) float32.
+    """history (B, L) int64, L at least 1, oldest first, -1 after its end -> items (B, k) int64, scores (B, k) float32.
 
-    Items are places, in the order of the bundle's items; those of the history don't come back. Of a history that is
+    Items are places, in the order of the bundle's items, -1 (and a score of -inf) where fewer than k are left; those of
+    the history don't come back. Of a history that is
     longer than the model reads, the last items are read. A student that looks users up takes their places (B,) int64,
     -1 for anyone else, before the history, which then only says what is left out.
     int8: item vectors as whole numbers with a scale per row, as `save_model` rounds them; the rest stays as it is.
@@ -69,6 +70,7 @@ class Whole(nn.Module):
         taken = torch.zeros_like(scores[:, :1]).expand(-1, scores.shape[1] + 1)
         taken = taken.scatter(1, torch.where(known, history, scores.shape[1]), 1.0)
         values, items = scores.masked_fill(taken[:, :-1] > 0, -torch.inf).topk(self.k, dim=1)
+        items = items.masked_fill(values < torch.finfo(values.dtype).min, -1)
         return (items, values, scores) if self.every else (items, values)
 
     def _read(self, history: Tensor, known: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,6 +50,12 @@ class Supervision(ModelConfig):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     recency_half_life: float | None = Field(default=None, gt=0)
     dislike_weight: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _is_smoothed(self) -> Self:
+        if self.label_smoothing and self.loss != "softmax":
+            raise ValueError(f"label_smoothing: {self.loss} has no labels to smooth; leave it out, or take softmax")
+        return self
 
 
 class Model(nn.Module, ABC):

@@ -155,7 +155,8 @@ def supervised_loss(
     if supervision.loss == "sampled_softmax":
         positive = _scores(hidden, vectors, bias, rows, items.unsqueeze(1)).squeeze(1)
         drawn = _negatives(model, (supervision.negatives,), rng)
-        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, drawn)
+        among = model.n_items if model.trained_items is None else int(model.trained_items.sum())
+        loss = _sampled_softmax(hidden, vectors, bias, rows, items, positive, weights, drawn, among)
     else:
         drawn = _negatives(model, (len(rows), supervision.negatives), rng)
         candidates = torch.cat([items.unsqueeze(1), drawn], dim=1)  # (T, 1 + S)
@@ -244,13 +245,14 @@ def _sampled_softmax(
     positive: Tensor,
     weights: Tensor,
     drawn: Tensor,
+    among: int,
 ) -> Tensor:
-    """Negatives (S,) are drawn once for the batch, and shared by all of its queries."""
-    n_items, n_negatives = len(vectors), len(drawn)
+    """Negatives (S,) are drawn once for the batch, evenly among so many items, and shared by all of its queries."""
+    n_negatives = len(drawn)
     negatives = hidden @ vectors[drawn].T  # (P, S)
     if bias is not None:
         negatives = negatives + bias[drawn]
-    expected = torch.full((n_negatives,), math.log(n_negatives / n_items), device=hidden.device)
+    expected = torch.full((n_negatives,), math.log(n_negatives / among), device=hidden.device)
     return sampled_softmax_cross_entropy(
         positive,
         negatives,

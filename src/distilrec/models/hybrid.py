@@ -14,6 +14,7 @@ from distilrec.errors import ModelError
 from distilrec.models.base import Model
 from distilrec.models.ensemble import USER_EDGES, standardised, step_names
 from distilrec.ranking import queries_at_once
+from distilrec.rng import generator
 from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Hybrid"]
@@ -56,9 +57,9 @@ class Hybrid(Model):
         return [member for member in self.members if isinstance(member, Model)]
 
     def fit_weights(self, queries: Queries, targets: Ragged, *, most: int = 2_000) -> None:
-        """Fit the weights on validation queries, evenly spaced ones where they are more than `most`."""
+        """Fit the weights on validation queries, so many drawn once where they are more than `most`."""
         asked = np.flatnonzero(targets.lengths > 0)
-        asked = asked[:: -(-len(asked) // most) or 1]
+        asked = np.sort(generator(0, "hybrid").permutation(asked)[:most])
         if len(asked) == 0:
             raise ModelError("a hybrid can't be fitted: there is no validation query")
         queries, targets = queries[asked], targets[asked]

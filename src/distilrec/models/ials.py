@@ -113,7 +113,7 @@ class IALS(ClosedForm):
 
     def _turned(self, vectors: Tensor) -> _Turned:
         shared, basis = torch.linalg.eigh(self.config.unobserved * vectors.T @ vectors)
-        return _Turned(vectors @ basis, shared, basis)
+        return _Turned(vectors @ basis, shared.clamp(min=0), basis)  # rounding makes some zeros negative
 
     def _solve(self, taken: csr_array[Any, Any], others: _Turned) -> Tensor:
         """(B, D): the best vectors of the rows of `taken` (B, M), given those of its columns."""

@@ -41,8 +41,8 @@ def save_model(model: Model, folder: Path, precision: Precision = "float32") -> 
     precision: of the numbers on disk; what `load_model` gives back is rounded accordingly.
     float16: all. int8: matrices of at least 1024 values as one signed byte per value with a float16 scale per
     row (largest magnitude / 127, as a share of the matrix's largest scale, so that rows of tiny values keep their
-    digits), the rest float16. pq: item vectors as product-quantised codes, one byte for
-    four dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
+    digits), the rest, and a history encoder's weights by distance, float16. pq: item vectors as product-quantised
+    codes, one byte for four dimensions, after Jegou, Douze and Schmid, TPAMI 2011; all else as int8.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = _encode(model.serving_state(), precision)
@@ -128,7 +128,7 @@ def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tens
             encoded[name] = tensor.clone()
         elif precision == "pq" and name == "items":
             encoded |= {f"{name}:{part}": codes for part, codes in _product_quantize(tensor).items()}
-        elif precision != "float16" and tensor.ndim == 2 and tensor.numel() >= SMALLEST_CODED:
+        elif precision != "float16" and tensor.ndim == 2 and tensor.numel() >= SMALLEST_CODED and not _is_steep(name):
             scale = tensor.abs().amax(1) / 127
             unit = scale.amax().clamp(min=torch.finfo(torch.float32).tiny)
             share = (scale / unit).clamp(min=torch.finfo(torch.float16).tiny).half()
@@ -137,6 +137,11 @@ def _encode(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Tens
         else:
             encoded[name] = tensor.half()
     return encoded
+
+
+def _is_steep(name: str) -> bool:
+    """Whether rows reach so far that codes of one scale don't tell apart what counts: how recent is recent."""
+    return name.rpartition(".")[2] == "distance_bias"
 
 
 def _decoded(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ def truncate_(model: DotProductModel | IALS, most_bytes: int) -> tuple[int, int,
     mean = vectors.mean(0)
     left, values, right = torch.linalg.svd(vectors - mean, full_matrices=False)
     others = {name: value for name, value in model.serving_state().items() if name != "items"}
-    for rank in range(vectors.shape[1], 0, -1):
+    for rank in range(len(values), 0, -1):
         parts = {"components": left[:, :rank] * values[:rank], "loadings": right[:rank], "mean": mean}
         cut, size = rounded({**others, **parts}, "int8")
         if size <= most_bytes:

@@ -23,6 +23,7 @@ from distilrec.encoders import (
     save_encoder,
 )
 from distilrec.encoders.lora import LoRAConfig, fine_tune
+from distilrec.errors import ArtefactError
 from distilrec.models import (
     ClosedForm,
     ContentKNN,
@@ -75,6 +76,13 @@ class EncodeContent(Task):
             "width": made.features.width,
             "notes": list(made.notes(self.name)),
         }
+
+    def check(self, context: Context) -> None:
+        """Raise ArtefactError where the encoder has changed: all that was trained rests on its old vectors."""
+        try:
+            load_encoder(context.store.folder(self.stage))
+        except ArtefactError as error:
+            raise ArtefactError(f"encoders.{self.name}: {error}, by naming another --out") from error
 
     def _fine_tuned(
         self, settings: LoRAConfig, context: Context, on_progress: Callable[[int, int, str], None]

@@ -56,7 +56,7 @@ def test_model(
     split = prepared.split
     queries, targets = split.queries("test")
     after = queries.histories.lengths
-    earlier = Queries(queries.users, split.train.histories[queries.users], queries.masked)
+    earlier = _from_train(queries, split)
     if from_train:
         queries = earlier
     values = evaluate(model, queries, targets, metrics)
@@ -64,12 +64,17 @@ def test_model(
     if model.reads_histories and not from_train and comes_last:
         values[f"{metrics[0]} from train"] = evaluate(model, earlier, targets, metrics[:1])[metrics[0]]
     lists, _ = rank(model, queries, LIST_LENGTH)
-    values |= cold_item_metrics(model, split, "test", metrics[0])
+    values |= cold_item_metrics(model, split, "test", metrics[0], from_train=from_train)
     if split.after:
         values |= {after_items(metrics[0], n): np.where(after == n, values[metrics[0]], np.nan) for n in split.after}
         for name, vectors in words.items():
             values |= _after_words(model, queries, targets, metrics[0], name, vectors, split.after)
     return Test(values | _likes(model, prepared, from_train=from_train), lists)
+
+
+def _from_train(queries: Queries, split: Split) -> Queries:
+    """The same queries with what training holds as their histories."""
+    return Queries(queries.users, split.train.histories[queries.users], queries.masked)
 
 
 def after_items(metric: str, n: int) -> str:
@@ -108,16 +113,20 @@ def _after_words(
     return {f"{metric} after the {name} of {n} items": np.where(found == n, values, np.nan) for n in after if n > 0}
 
 
-def cold_item_metrics(model: Recommender, split: Split, part: Part, metric: str) -> dict[str, NDArray[np.float64]]:
+def cold_item_metrics(
+    model: Recommender, split: Split, part: Part, metric: str, *, from_train: bool = False
+) -> dict[str, NDArray[np.float64]]:
     """A metric of cold and of warm items, each among themselves and in one list; (Q,) each, NaN where none is sought.
 
-    Empty where no items were held out.
+    Empty where no items were held out. from_train: as in `test_model`.
     """
     if split.cold_items is None:
         return {}
     n_queries, found = len(split.queries(part)[0]), {}
     for name, these in (("cold", split.cold_items), ("warm", ~split.cold_items)):
         asked, queries, sought = split.queries_for(part, these)
+        if from_train:
+            queries = _from_train(queries, split)
         among = Restricted(model, np.flatnonzero(these))
         for place, ranked in (("", among), (" in one list", model)):
             values = np.full(n_queries, np.nan)

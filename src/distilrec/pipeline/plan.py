@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,24 +12,20 @@ from distilrec.models import (
     PopularityConfig,
     RandomConfig,
     SequenceConfig,
-    VectorConfig,
-    modalities,
     reads_histories,
 )
 from distilrec.pipeline.content_tasks import (
     Ablation,
-    EncodeContent,
-    EncodeWords,
     FitClosedForm,
     FitHybrid,
     PlaceByRidge,
     TuneContentKNN,
 )
+from distilrec.pipeline.groundwork import TEACHER, Groundwork, settings_of
 from distilrec.pipeline.sources import ablations, asked_for
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Task
 from distilrec.pipeline.tasks import (
-    FitMember,
     Members,
     RecordLabels,
     TestModel,
@@ -38,15 +33,14 @@ from distilrec.pipeline.tasks import (
     TrainStudent,
     Transform,
     Truncate,
-    WeighTeacher,
 )
-from distilrec.recipe import Alone, Distilled, Member, Recipe, Student
+from distilrec.recipe import Alone, Distilled, Student
 from distilrec.rng import child_seed
 
 __all__ = ["ALONE", "DISTILLED", "HYBRID", "JOINT", "TEACHER", "Arm", "Plan", "other_arms"]
 
 INFORMED = "teacher, given validation items too"
-TEACHER, ALONE, DISTILLED, JOINT = "teacher", "student alone", "distilled student", "jointly trained student"
+ALONE, DISTILLED, JOINT = "student alone", "distilled student", "jointly trained student"
 HYBRID = "hybrid"
 
 
@@ -70,146 +64,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All tasks of a run. fingerprint: of the data and their split. contents: fingerprints of the items' content."""
-
-    recipe: Recipe
-    fingerprint: str
-    contents: Mapping[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def data(self) -> Stage:
-        """The data, as a stage that is never run: its key changes when the data or the split do."""
-        return Stage("data", {"fingerprint": self.fingerprint})
-
-    @cached_property
-    def encodings(self) -> dict[str, EncodeContent]:
-        """The vectors of each modality that a model reads."""
-        recipe, found = self.recipe, {}
-        models = [*(member.model for member in recipe.teacher), recipe.student.model]
-        models += [student.model for student in recipe.students.values()]
-        models += [] if recipe.hybrid is None else recipe.hybrid.members.values()
-        for name in sorted({name for each in models for name in modalities(each)}):
-            config = recipe.encoder(name)
-            assert config is not None  # the recipe has seen that there is one
-            settings: dict[str, Any] = {"encoder": _settings(config), "content": self.contents[name]}
-            tuning, parents = recipe.fine_tuning.get(name), tuple[Stage, ...]()
-            if tuning is not None:  # it learns from the log
-                settings |= {"fine_tuning": _settings(tuning), "seed": recipe.seed}
-                parents = (self.data,)
-            stage = Stage(f"content {name}", settings, parents)
-            found[name] = EncodeContent(stage, name, config, tuning, child_seed(recipe.seed, "fine-tuning", name))
-        return found
-
-    @cached_property
-    def words(self) -> dict[str, EncodeWords]:
-        """Where users are held out, the vectors of what is written on their items, by modality of text."""
-        split = self.recipe.data.split
-        if split.kind != "cold-users" or not any(split.after):
-            return {}
-        return {
-            name: EncodeWords(Stage(f"words of {name}", {}, (self.data, task.stage)), name, task.stage)
-            for name, task in self.encodings.items()
-            if task.config.kind == "text"
-        }
-
-    def content_of(self, model: Any) -> tuple[tuple[str, Stage], ...]:
-        """The stages that a model of these settings reads its content from."""
-        return tuple((name, self.encodings[name].stage) for name in modalities(model))
-
-    @cached_property
-    def members(self) -> tuple[FitMember, ...]:
-        """The members of the teacher."""
-        return tuple(map(self._member, self.recipe.teacher))
-
-    def _member(self, member: Member) -> FitMember:
-        settings = _settings(member, seed=self.recipe.seed)
-        checkpoints = self.recipe.record.checkpoints if isinstance(member.model, VectorConfig) else 0
-        if checkpoints:
-            settings["checkpoints"] = checkpoints
-        content, cost = self.content_of(member.model), self._cold_cost(member.model)
-        if cost is not None:
-            settings["cold_cost"] = cost
-        ablation = self.recipe.evaluation.ablation
-        if ablation:
-            settings["ablation"] = True
-        stage = Stage(f"member {member.name}", settings, (self.data, *(stage for _, stage in content)))
-        return FitMember(stage, member, self.recipe.seed, checkpoints, content, cost, ablation)
-
-    def _cold_cost(self, model: Any) -> float | None:
-        """What cold items' room may cost, where items are held out and the model knows them by content."""
-        held_out = self.recipe.data.split.kind == "cold-items"
-        return self.recipe.evaluation.cold_cost if held_out and modalities(model) else None
-
-    @cached_property
-    def teacher(self) -> Task:
-        """The teacher."""
-        return self._weighed(TEACHER, self.members)
-
-    @property
-    def teaching(self) -> tuple[Task, ...]:
-        """All that makes the teacher, each after what it depends on."""
-        return (*self.encodings.values(), *self.members, self.teacher)
-
-    @property
-    def teacher_names(self) -> tuple[str, ...]:
-        """The teacher's members, in the order of their weights."""
-        return tuple(member.name for member in self.recipe.teacher)
-
-    def _weighed(self, name: str, members: Sequence[Task]) -> WeighTeacher:
-        """A teacher of these members."""
-        stages, by_history = tuple(member.stage for member in members), self.recipe.weighing == "by-history"
-        settings = {"weighing": "by-history"} if by_history else {}
-        return WeighTeacher(Stage(name, settings, stages), stages, by_history)
-
-    @cached_property
-    def labels(self) -> RecordLabels:
-        """The teacher's soft labels."""
-        return self._record("soft labels", self.teacher.stage)
-
-    @cached_property
-    def member_labels(self) -> dict[str, tuple[RecordLabels, ...]]:
-        """Each member's, from its earliest checkpoint to the finished model; none where the recipe asks for none."""
-        found = {}
-        for task in self.members if self.recipe.record.members else ():
-            name = f"soft labels of {task.member.name}"
-            early = (
-                self._record(f"{name} at checkpoint {number}", task.stage, number, of_member=True)
-                for number in range(1, task.checkpoints + 1)
-            )
-            found[task.member.name] = (*early, self._record(name, task.stage, of_member=True))
-        return found
-
-    @property
-    def groundwork(self) -> tuple[Task, ...]:
-        """All that students learn from: content, members, teacher, soft labels."""
-        return (*self.teaching, *self.recordings)
-
-    @property
-    def recordings(self) -> tuple[RecordLabels, ...]:
-        """All soft labels but those of controls."""
-        return (self.labels, *(task for tasks in self.member_labels.values() for task in tasks))
-
-    def _record(
-        self, name: str, teacher: Stage | None, checkpoint: int | None = None, *, of_member: bool = False
-    ) -> RecordLabels:
-        """Soft labels of a stage's model, or of popularity; each member's sample of other items is its own."""
-        record = self.recipe.record
-        if teacher is None:  # popularity has no vectors
-            record = record.without_vectors()
-        seed = child_seed(self.recipe.seed, name) if of_member else self.recipe.seed
-        model, queries = self.recipe.student.model, self.recipe.record.queries
-        if queries == "auto":
-            queries = "prefixes" if isinstance(model, SequenceConfig) else "final"
-        length = model.history_length if isinstance(model, SequenceConfig) and queries == "prefixes" else None
-        settings = {**record.model_dump(mode="json", exclude={"members", "checkpoints"}),
-                    "history_length": length, "seed": seed}  # fmt: skip
-        if checkpoint is not None:
-            settings["checkpoint"] = checkpoint
-        if self.recipe.data.split.kind == "cold-items":
-            settings["left_out"] = "cold items"
-        stage = Stage(name, settings, (self.data, *([] if teacher is None else [teacher])))
-        return RecordLabels(stage, teacher, record, length, seed, checkpoint)
+class Plan(Groundwork):
+    """All tasks of a run."""
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -260,7 +116,7 @@ class Plan:
         if blend is None:
             return []
         content = tuple({pair[0]: pair for each in blend.members.values() for pair in self.content_of(each)}.values())
-        settings = {"members": {name: _settings(each) for name, each in blend.members.items()}}
+        settings = {"members": {name: settings_of(each) for name, each in blend.members.items()}}
         tasks = []
         for number, student in zip(distilled.seeds, distilled.trained, strict=True):
             stage = Stage(f"{HYBRID} {number}", settings, (self.data, student.stage, *(stage for _, stage in content)))
@@ -287,12 +143,15 @@ class Plan:
         member, student = recipe.joint_teacher(settings), _with_dropout(recipe.student, settings)
         numbers = tuple(range(recipe.evaluation.seeds))
         tasks = []
+        cost = self._cold_cost(student.model)
         for number in numbers:
             seed = child_seed(recipe.seed, "student", number)
-            content = _settings(settings, student=_settings(student), teacher=_settings(member.model), seed=seed)
+            content = settings_of(settings, student=settings_of(student), teacher=settings_of(member.model), seed=seed)
+            if cost is not None:
+                content["cold_cost"] = cost
             read = {name: stage for model in (member.model, student.model) for name, stage in self.content_of(model)}
             stage = Stage(f"{JOINT} {number}", content, (self.data, *read.values()))
-            tasks.append(TrainJointly(stage, student, member, settings, seed, tuple(read.items())))
+            tasks.append(TrainJointly(stage, student, member, settings, seed, tuple(read.items()), cost))
         name = settings.method.method
         method = "joint" if name == "mutual" else f"joint, {name}"
         return (Arm(JOINT, "distilled_student", method, numbers, tuple(tasks), student),)
@@ -366,7 +225,7 @@ class Plan:
 
     def _closed_form(self, name: str, config: ModelConfig) -> Arm:
         """A model beside the student, fitted to the same data."""
-        return self._single(name, None, FitClosedForm(Stage(name, _settings(config), (self.data,)), config))
+        return self._single(name, None, FitClosedForm(Stage(name, settings_of(config), (self.data,)), config))
 
     def _single(self, name: str, method: str | None, task: Task) -> Arm:
         """A control that is no student, and is made once."""
@@ -437,7 +296,7 @@ class Plan:
     ) -> TrainStudent:
         """Train the recipe's student, or another, with these settings; without labels it is trained alone."""
         student = _with_dropout(student or self.recipe.student, settings)
-        content = _settings(settings, student=_settings(student), seed=seed, transform=transform)
+        content = settings_of(settings, student=settings_of(student), seed=seed, transform=transform)
         known_by, cost = self.content_of(student.model), self._cold_cost(student.model)
         parents = (self.data, *(stage for _, stage in known_by))
         if cost is not None:
@@ -507,10 +366,6 @@ class Plan:
 def other_arms(name: str) -> tuple[str, str]:
     """What the two arms of a further student are called: alone, and distilled."""
     return f"{name}, alone", f"{name}, distilled"
-
-
-def _settings(part: Any, **more: Any) -> dict[str, Any]:
-    return {**part.model_dump(mode="json"), **more}
 
 
 def _with_dropout(student: Student, settings: Alone) -> Student:

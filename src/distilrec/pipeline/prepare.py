@@ -34,6 +34,11 @@ def plan_of(recipe: Recipe, out: Path, *, across: bool = False) -> tuple[Context
         raise RecipeError(f"since: {out} is the run to go on from, and would be overwritten; name another --out")
     context = Context(Store(out), recipe.data, since)
     context.store.make()
+    if len(context.prepared.split.train) == 0:
+        raise DataError(
+            f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves nothing to train on; choose another "
+            "kind of split, or later moments for global-time"
+        )
     for part in ("validation", "test"):
         if len(context.prepared.split.queries(part)[0]) == 0:
             raise DataError(

@@ -16,6 +16,7 @@ from distilrec.evaluation import agreement, cost, slices, statistics
 from distilrec.metrics import coverage, novelty, popularity_shift
 from distilrec.models import Outgrown
 from distilrec.pipeline.environment import environment
+from distilrec.pipeline.examples import K, disagreements, examples
 from distilrec.pipeline.measure import Test, load_test
 from distilrec.pipeline.plan import ALONE, DISTILLED, HYBRID, TEACHER, Arm, Plan, other_arms
 from distilrec.pipeline.refresh import EARLIER, RefreshPlan, drift_of
@@ -24,12 +25,12 @@ from distilrec.pipeline.tasks import TrainStudent
 from distilrec.recipe import Chosen
 from distilrec.report import Report
 from distilrec.rng import generator
+from distilrec.scoring import Queries
 
 __all__ = ["make_report"]
 
-LATENCY_QUERIES, EXAMPLES, DISAGREEMENTS = 200, 5, 10
+LATENCY_QUERIES = 200
 RECENT = 200  # items of a history whose popularity is what a user is used to
-K = 10
 LIKE_METRIC = "like_auc"
 SEVERITY = {"ok": "ok", "note": "info", "warning": "warning"}
 
@@ -66,9 +67,14 @@ class _Maker:
 
     @cached_property
     def latencies(self) -> dict[str, cost.Latency]:
-        queries, _ = self.context.prepared.split.queries("test")
+        queries = self.queries
         some = queries[generator(0, "latency").permutation(len(queries))[:LATENCY_QUERIES]]
         return {arm.name: cost.latency(self.context.model(arm.trained[0].stage), some) for arm in self.plan.arms}
+
+    @cached_property
+    def queries(self) -> Queries:
+        """The test queries."""
+        return self.context.prepared.split.queries("test")[0]
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -83,6 +89,9 @@ class _Maker:
         comparisons = self.comparisons()
         gap = next(c for c in comparisons if (c["a"], c["b"]) == (TEACHER, ALONE))
         significant = gap["difference"] > 0 and gap["p_holm"] < 0.05
+        names = {arm.name for arm in self.shown}
+        prepared, both = self.context.prepared, (self.tests[TEACHER][0].lists, self.tests[DISTILLED][0].lists)
+        quality = self.values(TEACHER).mean(0) + self.values(DISTILLED).mean(0)
         content = {
             "schema": 1,
             "metric": self.metric,
@@ -99,10 +108,11 @@ class _Maker:
             "slices": self.slices(),
             "pareto": self.pareto(),
             "curves": self.curves(),
-            "examples": self.examples(),
-            "disagreements": self.disagreements(),
+            "examples": examples(prepared, *both, quality),
+            "disagreements": disagreements(prepared, *both),
             "audit": self.audit(),
-            "tuning": self.tuning(self.plan.recipe.tuned),
+            # A tuned recipe may tell of arms that it no longer holds.
+            "tuning": self.tuning({name: each for name, each in self.plan.recipe.tuned.items() if name in names}),
             "tried": self.tuning(self.plan.recipe.tried),
             "smallest": self.smallest(),
             "hybrid": self.hybrid(),
@@ -137,7 +147,7 @@ class _Maker:
     def measurement(self, values: NDArray[np.float64]) -> dict[str, Any]:
         """values: (S, Q), or (S, 1) for what has one value per seed."""
         per_seed = [float(value) for value in np.nanmean(values, axis=1)]
-        kept = values[:, ~np.isnan(values).any(axis=0)]
+        kept = self.by_user(values)
         return {
             "mean": float(np.mean(per_seed)),
             "std": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
@@ -172,8 +182,7 @@ class _Maker:
     def beyond_accuracy(self, tests: list[Test]) -> dict[str, NDArray[np.float64]]:
         """(S, 1) or (S, Q): what lists are like, whether or not they hit."""
         n_items = self.context.prepared.split.train.n_items
-        queries, _ = self.context.prepared.split.queries("test")
-        recent = queries.histories.padded(RECENT, fill=-1)
+        recent = self.queries.histories.padded(RECENT, fill=-1)
         each = [test.lists for test in tests]
         return {
             f"coverage@{K}": np.array([[coverage(lists, n_items, K)] for lists in each]),
@@ -228,10 +237,18 @@ class _Maker:
         return [name for name in self.tests[DISTILLED][0].metrics if name.startswith(told)]
 
     def both(self, metric: str, a: str, b: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The values of two arms, of the queries that the metric concerns."""
-        first, second = self.values(a, metric), self.values(b, metric)
-        concerned = ~np.isnan(first).any(axis=0)
-        return first[:, concerned], second[:, concerned]
+        """The values of two arms, of the users whom the metric concerns."""
+        return self.by_user(self.values(a, metric)), self.by_user(self.values(b, metric))
+
+    def by_user(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(S, U): one value for each user from those (S, Q) of queries, NaN where a query isn't concerned.
+
+        Other values, of a whole seed or, as for likes, of users, are as they are.
+        """
+        users, concerned = self.queries.users, ~np.isnan(values).any(axis=0)
+        if values.shape[1] != len(users):
+            return values[:, concerned]
+        return statistics.by_user(values[:, concerned], users[concerned])
 
     def compression(self) -> dict[str, Any]:
         teacher, student = self.results[TEACHER][0], self.results[DISTILLED][0]
@@ -242,9 +259,8 @@ class _Maker:
         }
 
     def flops(self) -> dict[str, float]:
-        queries, _ = self.context.prepared.split.queries("test")
         models = {arm.name: self.context.model(arm.trained[0].stage) for arm in self.shown}
-        return {name: float(cost.flops_per_query(model, queries)) for name, model in models.items()}
+        return {name: float(cost.flops_per_query(model, self.queries)) for name, model in models.items()}
 
     def agreement(self) -> dict[str, Any]:
         teacher = self.tests[TEACHER][0].lists
@@ -262,7 +278,8 @@ class _Maker:
         }
 
     def estimate(self, values: NDArray[np.float64]) -> dict[str, Any]:
-        return {"mean": float(values.mean()), "ci95": statistics.interval(values, generator(0, "interval"))}
+        ci95 = statistics.interval(self.by_user(values), generator(0, "interval"))
+        return {"mean": float(values.mean()), "ci95": ci95}
 
     def slices(self) -> list[dict[str, Any]]:
         queries, targets = self.context.prepared.split.queries("test")
@@ -324,53 +341,6 @@ class _Maker:
             "losses": {name: [epoch["losses"].get(name, 0.0) for epoch in epochs] for name in parts},
         }
 
-    def examples(self) -> list[dict[str, Any]]:
-        """Five users, drawn at random among those whose lists aren't both without a hit where there are enough."""
-        queries, _ = self.context.prepared.split.queries("test")
-        quality = self.values(TEACHER).mean(0) + self.values(DISTILLED).mean(0)
-        order = generator(0, "examples").permutation(len(queries))
-        order = order[np.argsort(quality[order] == 0, kind="stable")]
-        # Four with a hit and one without show more than five of either.
-        misses = order[quality[order] == 0][:1]
-        return [self.example(int(place)) for place in [*order[: EXAMPLES - len(misses)], *misses][:EXAMPLES]]
-
-    def example(self, place: int) -> dict[str, Any]:
-        dataset = self.context.prepared.dataset
-        queries, targets = self.context.prepared.split.queries("test")
-        wanted = targets[place : place + 1].flat()[1]
-        recent = queries.histories[place : place + 1].padded(15, fill=-1)[0]
-        return {
-            "user": str(dataset.user_ids.decode(queries.users[place : place + 1])[0]),
-            "history": dataset.titles(recent[recent >= 0]),
-            "held_out": dataset.titles(wanted),
-            "teacher": self.listed(self.tests[TEACHER][0].lists[place, :K], wanted),
-            "student": self.listed(self.tests[DISTILLED][0].lists[place, :K], wanted),
-        }
-
-    def listed(self, items: NDArray[np.int32], wanted: NDArray[np.int32]) -> list[dict[str, Any]]:
-        dataset, items = self.context.prepared.dataset, items[items >= 0]
-        names = zip(dataset.item_ids.decode(items), dataset.titles(items), np.isin(items, wanted), strict=True)
-        return [{"item": str(item), "title": title, "hit": bool(hit)} for item, title, hit in names]
-
-    def disagreements(self) -> list[dict[str, Any]]:
-        """The items whose share of top lists differs most between teacher and distilled student."""
-        dataset, n_items = self.context.prepared.dataset, self.context.prepared.split.train.n_items
-        teacher, student = self.tests[TEACHER][0].lists, self.tests[DISTILLED][0].lists
-        shares = [_exposure(lists[:, :K], n_items) for lists in (teacher, student)]
-        ranks = [_mean_ranks(lists, n_items) for lists in (teacher, student)]
-        chosen = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:DISAGREEMENTS]
-        return [
-            {
-                "item": str(dataset.item_ids.decode(np.array([item]))[0]),
-                "title": dataset.titles(np.array([item]))[0],
-                "teacher_rank": float(ranks[0][item]),
-                "student_rank": float(ranks[1][item]),
-                "teacher_exposure": float(shares[0][item]),
-                "student_exposure": float(shares[1][item]),
-            }
-            for item in chosen
-        ]
-
     def audit(self) -> list[dict[str, Any]]:
         prepared = self.context.prepared
         findings = audit(prepared.split) + ([] if prepared.whole is None else [audit_domain(prepared)])
@@ -431,17 +401,3 @@ def _in_order(steps: Mapping[str, Any]) -> dict[str, Any]:
 def _place(point: dict[str, Any], metric: str) -> tuple[float, int]:
     """Quality and bytes of a point of the picture."""
     return point["metrics"][metric]["mean"], point["bytes"]
-
-
-def _exposure(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
-    """(N,): share of the lists (Q, K) that hold the item."""
-    return np.bincount(lists[lists >= 0], minlength=n_items) / len(lists)
-
-
-def _mean_ranks(lists: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
-    """(N,): mean place from 1; an item that isn't in a list (Q, K) has place K + 1 there."""
-    rows, places = np.nonzero(lists >= 0)
-    missing = lists.shape[1] + 1
-    gained = np.bincount(lists[rows, places], weights=missing - (places + 1), minlength=n_items)
-    ranks: NDArray[np.float64] = missing - gained / len(lists)
-    return ranks

@@ -70,8 +70,11 @@ def run_tasks(tasks: Sequence[Task], context: Context, *, jobs: int | None = Non
 
     jobs: processes at once, by default one per core; each has `threads_per_process()` threads. What has been finished
     stays finished when a task fails or the process is killed. Raises ArtefactError where another process runs tasks in
-    the same folder.
+    the same folder, and where what is finished there no longer fits what it was made from.
     """
+    for task in tasks:
+        if context.store.done(task.stage):
+            task.check(context)
     waiting = [task for task in tasks if not context.store.done(task.stage)]
     progress.begin(len(waiting), len(tasks) - len(waiting))
     if waiting:

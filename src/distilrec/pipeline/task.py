@@ -95,3 +95,6 @@ class Task(ABC):
     @abstractmethod
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Do the work, leave files in the stage's folder, and return what is worth knowing, as plain JSON."""
+
+    def check(self, context: Context) -> None:  # noqa: B027 - most keys tell all
+        """Raise ArtefactError where what the finished stage left no longer fits what its key can't tell of."""

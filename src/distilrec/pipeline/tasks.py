@@ -285,6 +285,7 @@ class TrainJointly(Task):
     settings: Joint
     seed: int
     content: Content = ()
+    cold_cost: float | None = None
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Train, round to the student's precision, and save the student."""
@@ -308,7 +309,8 @@ class TrainJointly(Task):
             checkpoint=folder / "checkpoint.safetensors",
             on_epoch=_shown(self.settings.training, on_progress),
         )
-        return saved(student, folder, curve, self.student)
+        said = give_room(student, context, self.cold_cost)
+        return {**saved(student, folder, curve, self.student), **said}
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,12 @@ def tune(
     """Search the settings of each arm with `trials` trials, and return the recipe with the best ones.
 
     The arms are the student alone, the distilled student, and those that are `compared`. The first trial of each is
-    the recipe as it is. All search learning rate, weight decay, dropout (where the model has it) and the recency
-    half-life of the true labels; those that are distilled also alpha, with soft labels temperature and tail, with
-    other methods each one's weight. A trial that diverges counts, with quality 0. More settings share the same number
-    of trials: the student alone is searched more densely, never less. A trial of each arm runs at once. Trials are
-    kept in `out`/tuning.db and count when the search goes on; the search is Optuna's TPE, seeded.
+    the recipe as it is, but for a weight decay below 1e-5 and a dropout above .5, which become these. All search
+    learning rate, weight decay, dropout (where the model has it) and the recency half-life of the true labels; those
+    that are distilled also alpha, with soft labels temperature and tail, with other methods each one's weight. A trial
+    that diverges counts, with quality 0. More settings share the same number of trials: the student alone is searched
+    more densely, never less. A trial of each arm runs at once. Trials are kept in `out`/tuning.db and count when the
+    search goes on; the search is Optuna's TPE, each trial seeded.
     alone: trials of the student alone, where several ways to distil compete and only one is kept; else `trials`.
     """
     with Store(out).alone():
@@ -52,7 +53,11 @@ def tune(
         wanted = {arm: (alone or trials) if arm == ALONE else trials for arm in studies}
         progress.begin(sum(max(0, wanted[arm] - count) for arm, count in done.items()), sum(done.values()))
         for number in range(min(done.values()), max(wanted.values())):
-            asked = {arm: study.ask() for arm, study in studies.items() if done[arm] <= number < wanted[arm]}
+            asked = {
+                arm: _ask(study, child_seed(recipe.seed, TRIAL_SEED, arm, number))
+                for arm, study in studies.items()
+                if done[arm] <= number < wanted[arm]
+            }
             tasks = {arm: _task(plan, arm, trial, number) for arm, trial in asked.items()}
             run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
             for arm, task in tasks.items():
@@ -66,6 +71,12 @@ def tune(
             spent = len(first) + (recipe.tuned[arm].trials if arm in recipe.tuned else 0)
             chosen[arm] = Chosen(trials=spent, validation=float(best.value or 0.0), settings=dict(best.params))
         return _with_settings(recipe, chosen)
+
+
+def _ask(study: optuna.Study, seed: int) -> optuna.Trial:
+    """A trial of a seed of its own, so that a search that was killed asks for the same again."""
+    study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
+    return study.ask()
 
 
 def _finished(study: optuna.Study) -> int:
@@ -97,8 +108,6 @@ def _study(out: Path, arm: str, plan: Plan, seed: int) -> optuna.Study:
     study = optuna.create_study(
         storage=storage, study_name=f"{arm} {untuned.stage.key}", direction="maximize", load_if_exists=True
     )
-    # Seeded by what is done, else a search that goes on would begin with the same trials again.
-    study.sampler = optuna.samplers.TPESampler(seed=child_seed(seed, TRIAL_SEED, arm, len(study.trials)) % 2**32)
     if not any(trial.state in (COMPLETE, optuna.trial.TrialState.WAITING) for trial in study.trials):
         study.enqueue_trial(_as_it_is(settings, plan.recipe))
     return study

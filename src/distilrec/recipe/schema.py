@@ -147,6 +147,10 @@ class Recipe(Part):
                 raise ValueError(f"encoders.{name}: name an encoder of {kind}, such as {_SUCH_AS[kind]}")
             if encoder.kind != kind:
                 raise ValueError(f"encoders.{name} reads {encoder.kind}, and the content is {kind}")
+        strange = sorted(set(self.encoders) - set(content))
+        if strange:
+            there = ", ".join(content) or "nothing"
+            raise ValueError(f"encoders.{strange[0]}: no such content in data.items.content, which names {there}")
         for name in self.fine_tuning:
             encoder = self.encoder(name) if name in read else None
             if not isinstance(encoder, TextConfig | LanguageModelConfig) or encoder.adapter is not None:
@@ -230,6 +234,8 @@ class Recipe(Part):
             self._check_auto(self.method)
         if "top-10 as positives" in self.evaluation.controls and 1.0 not in self.record.temperatures:
             raise ValueError("record.temperatures must hold 1, which the control 'top-10 as positives' asks for")
+        if "label smoothing" in self.evaluation.controls and self.alone.supervision.loss != "softmax":
+            raise ValueError("the control 'label smoothing' needs alone.supervision.loss: softmax; leave it out")
         if self.record.hidden or self.record.kind == "factored":
             lacks = [member.name for member in self.teacher if not has_vectors(member.model)]
             if lacks or (len(self.teacher) > 1):
@@ -241,7 +247,29 @@ class Recipe(Part):
             raise ValueError("the control 'truncated teacher' needs a member with vectors; leave it out")
         if self.record.checkpoints and not self.record.members:
             raise ValueError("record.checkpoints are those of the members; they need record.members: true")
+        self._check_held_out()
         return self
+
+    def _check_held_out(self) -> None:
+        teachers: dict[str, ModelConfig] = {f"teacher {member.name}": member.model for member in self.teacher}
+        students = {"student": self.student.model} | {f"students.{n}": s.model for n, s in self.students.items()}
+        for name, model in teachers.items() if self.record.checkpoints else ():
+            if isinstance(model, SequenceConfig) and model.content is not None and model.content.new_only:
+                raise ValueError(
+                    f"record.checkpoints: {name} places new items once its training is done, and can't be recorded "
+                    "before; leave checkpoints or content.new_only out"
+                )
+        kind = self.data.split.kind
+        one_domain = not self.crosses_domains and self.data.domain is None  # else another one may know them
+        for name, model in students.items() if kind == "cold-users" and one_domain else ():
+            if not reads_histories(model):
+                raise ValueError(
+                    f"{name} knows users by their training, and {kind} asks for others; take one that reads"
+                )
+        for name, model in (teachers | students).items() if kind == "cold-items" else ():
+            placed = modalities(model) or (name in teachers and "ridge regression" in self.evaluation.controls)
+            if placed and isinstance(model, VectorConfig) and not model.item_bias:
+                raise ValueError(f"{name}: {kind} gives items room in one list by their bias; set item_bias to true")
 
     def _check_auto(self, auto: Auto) -> None:
         if self.own_method in self.compared:

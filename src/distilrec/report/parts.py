@@ -205,9 +205,11 @@ class Listed(Part):
 
 
 class Example(Part):
-    """One user: titles of the history (oldest first) and of the held-out items, and the lists given."""
+    """One user: titles of the end of the history (oldest first) and of the held-out items, and the lists given."""
 
     user: str
+    earlier: Count = 0
+    """Items of the history before these."""
     history: list[str]
     held_out: list[str]
     teacher: list[Listed]

@@ -42,7 +42,11 @@ class Ids:
         return self._place_of.get(self.read(external), -1)
 
     def read(self, external: Any) -> str | int | None:
-        """An id of the kind that these are, or None where it can't be one."""
+        """An id of the kind that these are, or None where it can't be one.
+
+        >>> [Ids([7, 8]).read(each) for each in ("9", 9.0, "0_9", "nine")]
+        [9, 9, None, None]
+        """
         if isinstance(external, np.generic):
             external = external.item()
         if isinstance(external, float) and external.is_integer():
@@ -52,9 +56,10 @@ class Ids:
         if self._are_texts:
             return str(external)
         try:
-            return int(external)
+            number = int(external)
         except ValueError:
             return None
+        return number if str(number) == str(external) else None  # "1_0" and " 10" are others than 10
 
     def known(self, external: Sequence[str | int]) -> list[int]:
         """The places of those ids that are known, in their order.

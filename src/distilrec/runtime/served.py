@@ -36,6 +36,8 @@ __all__ = ["HELD_OUT", "HISTORIES", "IDS", "MODEL", "Attributes", "HeldOut", "Se
 
 IDS, HISTORIES, HELD_OUT = "ids.json", "histories.safetensors", "held_out.safetensors"
 MODEL = "model.json"
+ADDED = (WEIGHTS, MODEL, IDS, HELD_OUT)  # files that change where items are added
+K = 10  # best items that held-out queries are answered by
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Attributes: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
@@ -132,20 +134,26 @@ class Served:
 
     def save(self, folder: Path) -> None:
         """Write the bundle, with the items that were added, into a folder, whole or not at all."""
+        there = read_manifest(self.folder, ADDED)
+        if _but_added(there) != _but_added(self.manifest):
+            raise ArtefactError(f"another bundle lies in {self.folder} by now; load it, and add the items again")
         with replacing(folder, MANIFEST) as new:
-            for name in self.manifest.files:
+            for name in there.files:
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, new / name)
-            check_files(new, self.manifest)  # another bundle may lie there by now
+            check_files(new, there)
             for name in (CARD, EXPORTS):
                 if (self.folder / name).is_file():
                     shutil.copyfile(self.folder / name, new / name)
-            if len(self.items) > self.manifest.items:
+            if len(self.items) > self.manifest.items or there != self.manifest:
                 self._write_added(new)
             write_manifest(self.manifest.model_copy(update={"items": len(self.items)}), new)
 
     def _write_added(self, folder: Path) -> None:
-        """Ids and vectors of all items, their numbers whole: those of new ones were never coded."""
+        """Ids and vectors of all items, their numbers whole: those of new ones were never coded.
+
+        What held-out queries are answered changes with them, so that it is what a server or an export should answer.
+        """
         write_ids(folder, self.items.values, self.titles, self.users.values, self.attributes)
         state = {
             name: array
@@ -156,9 +164,22 @@ class Served:
         if self.student.bias is not None:
             state["bias"] = self.student.bias
         save_file(state, folder / WEIGHTS)
+        held_out = load_file(folder / HELD_OUT)
+        if "users" in held_out:
+            users = held_out["users"]
+            histories = _rows(folder / HELD_OUT, held_out, "histories", len(users), len(self.items))
+            found, _ = self.student.rank(Queries(users, histories), K)
+            held_out |= {"expected": found[found >= 0], "expected_lengths": (found >= 0).sum(1)}
+            save_file(held_out, folder / HELD_OUT)
         settings = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         settings["n_items"] = len(self.items)
         (folder / MODEL).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _but_added(manifest: Manifest) -> Manifest:
+    """What items that are added don't change."""
+    files = {name: told for name, told in manifest.files.items() if name not in ADDED}
+    return manifest.model_copy(update={"items": 0, "files": files})
 
 
 def write_ids(

@@ -85,9 +85,10 @@ class _Api:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), self.service.settings.watch or None)
+            asked = woken.is_set()
             woken.clear()
             try:
-                if await self.service.refresh():
+                if await self.service.refresh(again=asked):
                     self._metrics.bundles.inc()
             except Exception:  # the next look may go better
                 _logger.exception("looking for a new bundle failed")

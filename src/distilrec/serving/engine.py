@@ -104,15 +104,15 @@ class Engine:
         told = clicked if query.history is None else query.history
         history = served.items.known(told)
         if query.history is None and user >= 0:
-            known = self._taken(user)
-            trained_on = set(known)  # a click that a bundle was trained on since is in both
-            history = known + [item for item in history if item not in trained_on]
+            again = set(history)  # what was taken again, or clicked before the bundle was trained on it
+            history = [item for item in self._taken(user) if item not in again] + history
         if query.user is None and query.session is None and query.history is None and last is None:
             raise DataError("give a user, a session, a history or a text")
         if not served.student.reads_histories and user < 0:
+            whom = "sessions and histories are" if query.user is None else f"{query.user!r} is"
             raise DataError(
-                f"a {served.manifest.student.model} knows the users of its training log, and {query.user!r} is none of "
-                "them; serve a student that reads histories"
+                f"a {served.manifest.student.model} knows the users of its training log, and {whom} none of them; "
+                "serve a student that reads histories"
             )
         denied = [self._item(item) for item in query.deny or ()]
         return Ask(user, history, query.k, query.filter_seen, denied, self._allowed(query), last)

@@ -24,6 +24,7 @@ _logger, _faults = logging.getLogger("distilrec.access"), logging.getLogger("dis
 OPEN = ("/health", "/ready", "/openapi.json", "/docs")  # that need no key, where there are keys
 UNCOUNTED = ("/health", "/ready")  # asked by whoever watches the server, however busy it is
 OTHER = "other"  # what has no route
+KEEPING = ("/events", "/items", "/users/...", "/sessions/...")  # which change what is kept
 CALLERS = 10_000  # whose rate is remembered
 JSON = b"application/json"
 Header: TypeAlias = tuple[bytes, bytes]
@@ -173,6 +174,8 @@ class Guard:
             if not known and name != OTHER and name not in OPEN:
                 raise _RefusedError(401, "an API key is needed, in the header X-API-Key or as a bearer token")
             key = key if known else b""  # else each request could be someone new
+        elif name in KEEPING:
+            self._check_origin(dict(scope["headers"]))
         if self._under_way > self._settings.waiting:
             raise _RefusedError(503, "too many requests are waiting; come back in a second", SOON)
         if self._settings.rate is not None:
@@ -181,6 +184,14 @@ class Guard:
                 raise _RefusedError(
                     429, f"more than {self._settings.rate:g} requests a second; come back in a second", SOON
                 )
+
+    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Browsers send what pages of other origins ask for, and keep only the answer from these; so it isn't done."""
+        origin = headers.get(b"origin")
+        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
+            return
+        if not {"*", origin.decode("latin-1")} & set(self._settings.cors):
+            raise _RefusedError(403, "pages of other origins may not change what is kept; see --cors")
 
     def _has_turn(self, caller: str, rate: float) -> bool:
         """A bucket of as many requests as a second has, at least one, that fills again."""

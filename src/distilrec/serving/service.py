@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -30,6 +31,8 @@ _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
 DAY = 86_400  # seconds
+Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""Name, time, inode and bytes of each of a bundle's files."""
 
 
 def open_state(place: str, *, durable: bool = False, keep_days: float = 0) -> State:
@@ -74,7 +77,7 @@ class Service:
     """New items of the state that the bundle has, or can't have."""
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _answer: Together[tuple[Engine, Ask], list[Item]] = field(default_factory=lambda: Together(_answers, MOST_AT_ONCE))
-    _seen: tuple[int, int] | None = None
+    _seen: Stamp | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
@@ -97,16 +100,19 @@ class Service:
         except StateError as error:
             _logger.warning("state can't be reached, answering without: %s", error)
             taken, degraded = iter([[] for _ in keys]), True
-        engine, asks = self.engine, []  # the same for all that follows, whatever is taken up meanwhile
+        engine, answers = self.engine, list[Answer]()  # one for all that follows, whatever is taken up meanwhile
         texts = [query.text for query in queries if query.text is not None]
         if len(texts) > MOST_TEXTS:
             raise DataError(f"{len(texts)} texts at once; send at most {MOST_TEXTS}")
         read = iter(await asyncio.to_thread(engine.served.read, texts) if texts else ())
-        for query in queries:
-            clicked = [item for _ in _keys_of(query) for item in next(taken)]
-            asks.append(engine.ask(query, clicked, None if query.text is None else next(read)))
-        answers = [self._answer((engine, ask)) for ask in asks]
-        return [Answer(await items, degraded) for items in answers]
+        for begin in range(0, len(queries), MOST_AT_ONCE):
+            asks = []
+            for query in queries[begin : begin + MOST_AT_ONCE]:
+                clicked = [item for _ in _keys_of(query) for item in next(taken)]
+                asks.append(engine.ask(query, clicked, None if query.text is None else next(read)))
+            found = [self._answer((engine, ask)) for ask in asks]
+            answers += [Answer(await items, degraded) for items in found]
+        return answers
 
     async def click(self, event: Event) -> Stored:
         """Keep a click, and answer after it where that is asked for. Raises StateError where it can't be kept."""
@@ -147,24 +153,27 @@ class Service:
             self._tried |= {item.item for item in items}
             return len(wider.items)
 
-    async def refresh(self) -> bool:
+    async def refresh(self, *, again: bool = False) -> bool:
         """Take up a bundle that has changed, if it passes its gate, and items that other servers added.
 
-        Requests under way are answered by the one they began with. Returns whether a bundle was taken up.
+        Requests under way are answered by the one they began with. again: try one that was refused, too, although
+        nothing has changed. Returns whether a bundle was taken up.
         """
         async with self._changing:
-            stamp, taken = _stamp(self.settings.bundle), False
-            if stamp is not None and stamp != self._seen:
+            stamp, engine = _stamp(self.settings.bundle), self.engine
+            if stamp is not None and (stamp != self._seen or (again and self.refused is not None)):
                 self._seen = stamp
                 try:
                     engine = await asyncio.to_thread(self._load)
-                    self.engine, self.refused, self._tried, taken = engine, None, set(), True
-                    gc.freeze()
-                    _logger.info("took up a new bundle: %s items", len(engine.served.items))
+                    self.refused, self._tried = None, set()
                 except Exception as error:  # whatever is wrong with it, the one that is served stays
                     self.refused = str(error)
                     _logger.error("stays with the bundle that it has: %s", error)
-            await self._take_items()
+            taken = engine is not self.engine
+            self.engine = await self._with_items(engine)  # at once, so that no request finds them missing
+            if taken:
+                gc.freeze()
+                _logger.info("took up a new bundle: %s items", len(self.engine.served.items))
             return taken
 
     async def close(self) -> None:
@@ -176,26 +185,29 @@ class Service:
         passes(served, self.settings.overlap)
         return _engine(served, self.settings)
 
-    async def _take_items(self) -> None:
-        """Have those new items, too, that this or another server was told of before, and that fit this bundle."""
-        if self.engine.served.student.tower is None:
-            return
+    async def _with_items(self, engine: Engine) -> Engine:
+        """With those new items, too, that this or another server was told of before, and that fit this bundle."""
+        if engine.served.student.tower is None:
+            return engine
         try:
             told = [(item, each) for item, each in await self.state.items() if item not in self._tried]
         except StateError as error:
             _logger.warning("new items can't be read now: %s", error)
-            return
-        served = self.engine.served
+            return engine
+        new = []
         for item, each in told:
             self._tried.add(item)
-            if served.items.place(item) >= 0:  # the bundle was trained on it
+            if engine.served.items.place(item) >= 0:  # the bundle was trained on it
                 continue
             try:
-                served = _placed(served, [msgspec.json.decode(each, type=NewItem)])
+                new.append(msgspec.json.decode(each, type=NewItem))
+                _check_fits(engine.served, new[-1])
             except (DataError, msgspec.DecodeError) as error:
+                new = [known for known in new if known.item != item]
                 _logger.warning("a new item doesn't fit this bundle and is left out: %s", error)
-        if served is not self.engine.served:
-            self.engine = Engine(served, self.engine.nearest)
+        if not new:
+            return engine
+        return Engine(await asyncio.to_thread(_placed, engine.served, new), engine.nearest)
 
 
 def _engine(served: Served, settings: Settings) -> Engine:
@@ -228,28 +240,37 @@ def _keys_of(query: Query) -> list[str]:
     return _keys(query.user, query.session) if query.history is None else []
 
 
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    """Changes when another bundle lies there; None while one is put in the place of the other."""
+def _stamp(folder: Path) -> Stamp | None:
+    """Changes when a file of the bundle does; None while one is put in the place of the other."""
     try:
-        told = (folder / MANIFEST).stat()
+        told = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     except OSError:
         return None
-    return told.st_mtime_ns, told.st_ino
+    if not (folder / MANIFEST).is_file():
+        return None
+    return tuple((name, each.st_mtime_ns, each.st_ino, each.st_size) for name, each in told)
+
+
+def _check_fits(served: Served, item: NewItem) -> None:
+    """Raise DataError where its id or its vectors aren't of the kind that the student knows."""
+    widths = served.manifest.student.content
+    reads = ", ".join(f"{name} ({width})" for name, width in widths.items()) or "none, it knows items by their ids"
+    for name, vector in item.vectors.items():
+        if len(vector) != widths.get(name):
+            raise DataError(f"{item.item!r}: {name!r} with {len(vector)} numbers; the student reads {reads}")
+    if not any(np.isfinite(vector).all() for vector in item.vectors.values()):
+        raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
+    if served.items.read(item.item) is None:
+        raise DataError(f"{item.item!r} is of another type than the items' ids")
 
 
 def _placed(served: Served, items: Sequence[NewItem]) -> Served:
-    """With new items. Raises DataError where their vectors aren't those that the student reads."""
+    """With new items. Raises DataError where one doesn't fit."""
     widths = served.manifest.student.content
-    reads = ", ".join(f"{name} ({width})" for name, width in widths.items()) or "none, it knows items by their ids"
     features = {name: np.full((len(items), width), np.nan, np.float32) for name, width in widths.items()}
     for row, item in enumerate(items):
+        _check_fits(served, item)
         for name, vector in item.vectors.items():
-            if len(vector) != widths.get(name):
-                raise DataError(f"{item.item!r}: {name!r} with {len(vector)} numbers; the student reads {reads}")
             features[name][row] = vector
-        if not any(np.isfinite(each[row]).all() for each in features.values()):
-            raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
     ids = [served.items.read(item.item) for item in items]
-    if None in ids:
-        raise DataError(f"{items[ids.index(None)].item!r} is of another type than the items' ids")
     return served.extended(features, ids, [item.title or str(item.item) for item in items])

@@ -43,6 +43,15 @@ class Settings(BaseModel):
     overlap: float = Field(default=0.95, ge=0, le=1)
     recall: float = Field(default=0.95, gt=0, le=1)
 
+    @field_validator("keys")
+    @classmethod
+    def _hold_something(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """An empty key, such as of a variable that isn't set, would let everyone in."""
+        keys = tuple(key.strip() for key in keys)
+        if not all(keys):
+            raise ValueError("an API key is empty; give it, or leave it out for a server without keys")
+        return keys
+
     @field_validator("state")
     @classmethod
     def _known(cls, state: str | None) -> str | None:
@@ -59,4 +68,5 @@ class Settings(BaseModel):
 
     def state_place(self) -> str:
         """Where the state is."""
-        return self.state or f"sqlite:{self.bundle.resolve().parent / 'state.db'}"
+        bundle = self.bundle.absolute()  # where a link leads changes, and a folder may hold several bundles
+        return self.state or f"sqlite:{bundle.with_name(f'{bundle.name}.state.db')}"

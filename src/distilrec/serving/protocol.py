@@ -1,0 +1,62 @@
+"""HTTP/1.1 as uvicorn speaks it, with limits to what comes before a request can be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["BoundedProtocol"]
+
+MOST_HEADERS = 65_536  # bytes
+SECONDS = 10.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes connections whose headers take more than 64 KiB, or ten seconds to come; no key has been checked then."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._incomplete, self._size = False, 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A first request is waited for like the rest of one."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more comes."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Headers follow."""
+        self._incomplete, self._size = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A body may follow, which the guard limits."""
+        self._incomplete = False
+        if self._timer is not None:
+            self._stop()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Most often a whole request."""
+        super().data_received(data)
+        if self._incomplete:
+            self._size += len(data)
+            if self._size > MOST_HEADERS:
+                self.send_400_response("Headers are too large.")
+            elif self._timer is None:
+                self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(SECONDS, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
