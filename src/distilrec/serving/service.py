@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from distilrec.errors import ArtefactError, DataError, MissingExtraError, StateError
 from distilrec.evaluation.agreement import overlap
 from distilrec.runtime import Served
-from distilrec.runtime.manifest import MANIFEST
+from distilrec.runtime.manifest import CARD, EXPORTS, MANIFEST
 from distilrec.serving.engine import Ask, Engine
 from distilrec.serving.nearest import LARGE
 from distilrec.serving.requests import Answer, Event, Item, NewItem, Query, Stored
@@ -31,6 +32,8 @@ _logger = logging.getLogger("distilrec.serving")
 MOST_AT_ONCE = 64  # queries answered together
 MOST_TEXTS = 32
 DAY = 86_400  # seconds
+BESIDE = (CARD, EXPORTS)  # files of a bundle that nothing is answered from
+LEFT_OUT = "a new item doesn't fit this bundle and is left out: %s"
 Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Name, time, inode and bytes of each of a bundle's files."""
 
@@ -194,20 +197,12 @@ class Service:
         except StateError as error:
             _logger.warning("new items can't be read now: %s", error)
             return engine
-        new = []
-        for item, each in told:
-            self._tried.add(item)
-            if engine.served.items.place(item) >= 0:  # the bundle was trained on it
-                continue
-            try:
-                new.append(msgspec.json.decode(each, type=NewItem))
-                _check_fits(engine.served, new[-1])
-            except (DataError, msgspec.DecodeError) as error:
-                new = [known for known in new if known.item != item]
-                _logger.warning("a new item doesn't fit this bundle and is left out: %s", error)
-        if not new:
-            return engine
-        return Engine(await asyncio.to_thread(_placed, engine.served, new), engine.nearest)
+        self._tried |= {item for item, _ in told}
+        # Those that there are the bundle was trained on.
+        new = [each for item, each in told if engine.served.items.place(item) < 0]
+        return (
+            Engine(await asyncio.to_thread(_with_those_that_fit, engine.served, new), engine.nearest) if new else engine
+        )
 
 
 def _engine(served: Served, settings: Settings) -> Engine:
@@ -243,7 +238,9 @@ def _keys_of(query: Query) -> list[str]:
 def _stamp(folder: Path) -> Stamp | None:
     """Changes when a file of the bundle does; None while one is put in the place of the other."""
     try:
-        told = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+        told = [
+            (str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.name not in BESIDE and path.is_file()
+        ]
     except OSError:
         return None
     if not (folder / MANIFEST).is_file():
@@ -251,26 +248,37 @@ def _stamp(folder: Path) -> Stamp | None:
     return tuple((name, each.st_mtime_ns, each.st_ino, each.st_size) for name, each in told)
 
 
-def _check_fits(served: Served, item: NewItem) -> None:
-    """Raise DataError where its id or its vectors aren't of the kind that the student knows."""
-    widths = served.manifest.student.content
-    reads = ", ".join(f"{name} ({width})" for name, width in widths.items()) or "none, it knows items by their ids"
-    for name, vector in item.vectors.items():
-        if len(vector) != widths.get(name):
-            raise DataError(f"{item.item!r}: {name!r} with {len(vector)} numbers; the student reads {reads}")
-    if not any(np.isfinite(vector).all() for vector in item.vectors.values()):
-        raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
-    if served.items.read(item.item) is None:
-        raise DataError(f"{item.item!r} is of another type than the items' ids")
+def _with_those_that_fit(served: Served, told: Sequence[bytes]) -> Served:
+    """With new items as a state keeps them: all at once, or where one doesn't fit, one after the other."""
+    items = []
+    for each in told:
+        try:
+            items.append(msgspec.json.decode(each, type=NewItem))
+        except msgspec.DecodeError as error:
+            _logger.warning(LEFT_OUT, error)
+    with contextlib.suppress(DataError):
+        return _placed(served, items)
+    for item in items:
+        try:
+            served = _placed(served, [item])
+        except DataError as error:
+            _logger.warning(LEFT_OUT, error)
+    return served
 
 
 def _placed(served: Served, items: Sequence[NewItem]) -> Served:
-    """With new items. Raises DataError where one doesn't fit."""
+    """With new items. Raises DataError where their vectors aren't those that the student reads."""
     widths = served.manifest.student.content
+    reads = ", ".join(f"{name} ({width})" for name, width in widths.items()) or "none, it knows items by their ids"
     features = {name: np.full((len(items), width), np.nan, np.float32) for name, width in widths.items()}
     for row, item in enumerate(items):
-        _check_fits(served, item)
         for name, vector in item.vectors.items():
+            if len(vector) != widths.get(name):
+                raise DataError(f"{item.item!r}: {name!r} with {len(vector)} numbers; the student reads {reads}")
             features[name][row] = vector
+        if not any(np.isfinite(each[row]).all() for each in features.values()):
+            raise DataError(f"{item.item!r}: nothing is known of it; give a vector of what the student reads: {reads}")
     ids = [served.items.read(item.item) for item in items]
+    if None in ids:
+        raise DataError(f"{items[ids.index(None)].item!r} is of another type than the items' ids")
     return served.extended(features, ids, [item.title or str(item.item) for item in items])
