@@ -216,8 +216,9 @@ class Plan(Groundwork):
                 content = tuple((name, task.stage) for name, task in self.encodings.items())
                 member, cost = self.members[0].stage, self.recipe.evaluation.cold_cost
                 stage = Stage(name, {"cold_cost": cost}, (self.data, member, *(stage for _, stage in content)))
-                method = "from content to the teacher's items, for those that it doesn't know"
-                return self._single(name, method, PlaceByRidge(stage, member, content, cost))
+                method = "the teacher, from content to its items for those that it doesn't know"
+                task = PlaceByRidge(stage, member, content, cost)
+                return Arm(name, "teacher", method, (self.recipe.seed,), (task,), None)  # it is as large as the teacher
             case "popularity" | "random":
                 return self._closed_form(name, PopularityConfig() if name == "popularity" else RandomConfig())
             case _:
