@@ -60,16 +60,14 @@ def _storage(out: Path) -> optuna.storages.RDBStorage:
 
 
 class Keeping:
-    """Passes on what happens, and keeps the trials that are finished as a further one begins: by then all are told."""
+    """Passes on what happens, and keeps the trials that are finished as soon as one more is."""
 
     def __init__(self, progress: Progress, out: Path, file: Path) -> None:
-        self.begin, self.end = progress.begin, progress.end
-        self._step, self._out, self._file = progress.step, out, file
-        self._begun: set[str] = set()
+        self.begin, self.step = progress.begin, progress.step
+        self._end, self._out, self._file = progress.end, out, file
 
-    def step(self, stage: str, done: int, of: int, text: str) -> None:
-        """A stage goes on."""
-        self._step(stage, done, of, text)
-        if " trial " in stage and stage not in self._begun:
-            self._begun.add(stage)
+    def end(self, stage: str, seconds: float) -> None:
+        """A stage is done; of a trial, its quality has been told."""
+        self._end(stage, seconds)
+        if " trial " in stage:
             keep(self._out, self._file)

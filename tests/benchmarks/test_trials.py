@@ -53,12 +53,12 @@ class Silent:
     def end(self, stage: str, seconds: float) -> None: ...
 
 
-def test_trials_are_kept_as_the_next_begins(tmp_path: Path) -> None:
+def test_trials_are_kept_as_soon_as_they_are_finished(tmp_path: Path) -> None:
     """A session that is killed must lose no trial but those that were under way."""
     keeping, file = Keeping(Silent(), tmp_path, tmp_path / "kept.json"), tmp_path / "kept.json"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study(tmp_path).add_trial(optuna.trial.create_trial(value=0.5))
-    keeping.step("student alone 0", 1, 2, "")
+    keeping.end("student alone 0", 1.0)
     assert not file.exists()
-    keeping.step("student alone trial 1", 1, 2, "")
+    keeping.end("student alone trial 1", 1.0)
     assert [trial["value"] for trial in json.loads(file.read_bytes())["arm key"]] == [0.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from distilrec.pipeline.plan import ALONE, DISTILLED, Plan
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.runner import Progress, run_tasks
 from distilrec.pipeline.stages import Store
+from distilrec.pipeline.task import Context
 from distilrec.pipeline.tasks import TrainStudent
 from distilrec.recipe import Alone, Chosen, Distilled, Recipe
 from distilrec.rng import child_seed
@@ -53,16 +55,12 @@ def tune(
         wanted = {arm: (alone or trials) if arm == ALONE else trials for arm in studies}
         progress.begin(sum(max(0, wanted[arm] - count) for arm, count in done.items()), sum(done.values()))
         for number in range(min(done.values()), max(wanted.values())):
-            asked = {
-                arm: _ask(study, child_seed(recipe.seed, TRIAL_SEED, arm, number))
-                for arm, study in studies.items()
-                if done[arm] <= number < wanted[arm]
-            }
-            tasks = {arm: _task(plan, arm, trial, number) for arm, trial in asked.items()}
-            run_tasks(list(tasks.values()), context, jobs=jobs, progress=_Trials(progress))
-            for arm, task in tasks.items():
-                curve = context.store.result(task.stage)["curve"]
-                studies[arm].tell(asked[arm], max((epoch["validation"] or 0.0 for epoch in curve), default=0.0))
+            asked = []
+            for arm, study in studies.items():
+                if done[arm] <= number < wanted[arm]:
+                    trial = _ask(study, child_seed(recipe.seed, TRIAL_SEED, arm, number))
+                    asked.append((study, trial, _task(plan, arm, trial, number)))
+            _run(asked, context, jobs, progress)
         chosen = {}
         for arm, study in studies.items():
             # Of a longer search, only as many trials as were asked for; and those count that the recipe had before.
@@ -79,18 +77,42 @@ def _ask(study: optuna.Study, seed: int) -> optuna.Trial:
     return study.ask()
 
 
+def _run(
+    asked: Sequence[tuple[optuna.Study, optuna.Trial, TrainStudent]],
+    context: Context,
+    jobs: int | None,
+    progress: Progress,
+) -> None:
+    """Run a trial of each arm, and tell each study as soon as its own is done: it counts even if others are killed."""
+    waiting = {task.stage.name: (study, trial, task) for study, trial, task in asked}
+
+    def tell(name: str) -> None:
+        study, trial, task = waiting.pop(name)
+        curve = context.store.result(task.stage)["curve"]
+        study.tell(trial, max((epoch["validation"] or 0.0 for epoch in curve), default=0.0))
+
+    run_tasks([task for _, _, task in asked], context, jobs=jobs, progress=_Trials(progress, tell))
+    for name in list(waiting):  # trained before the search was killed
+        tell(name)
+
+
 def _finished(study: optuna.Study) -> int:
     return sum(trial.state == COMPLETE for trial in study.trials)
 
 
 class _Trials:
-    """Passes on what happens in trials; how many there are has been said already."""
+    """Passes on what happens in trials, and says which is done; how many there are has been said already."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.step, self.end = progress.step, progress.end
+    def __init__(self, progress: Progress, done: Callable[[str], None]) -> None:
+        self.step, self._end, self._done = progress.step, progress.end, done
 
     def begin(self, to_do: int, done: int) -> None:
         """Nothing new."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """A trial is done."""
+        self._done(stage)
+        self._end(stage, seconds)
 
 
 def _settings_of(recipe: Recipe, arm: str) -> Alone:
