@@ -11,23 +11,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from benchmarks.harness import ROOT, write_result
 from distilrec.cli.progress import Display
-from distilrec.data import final_queries
-from distilrec.models import DotProductModel, MatrixFactorizationConfig, Model, build, load_model
+from distilrec.models import MatrixFactorizationConfig, Model, factorise, load_model
 from distilrec.pipeline.measure import test_model
 from distilrec.pipeline.prepare import plan_of
 from distilrec.pipeline.runner import run_tasks
 from distilrec.recipe import read_recipe
 
-__all__ = ["factorise", "main"]
+__all__ = ["main"]
 
 WIDTHS = (8, 16, 32, 64)
 METRIC = "ndcg@10"
-AT_ONCE = 512
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,14 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Display() as display:
         run_tasks(plan.members, context, progress=display)
     teacher, train = load_model(context.store.folder(plan.members[0].stage)), context.prepared.split.train
-    assert isinstance(teacher, DotProductModel)
-    queries, _ = final_queries(train)
-    with torch.no_grad():
-        parts = [teacher.hidden(queries[n : n + AT_ONCE]) for n in range(0, len(queries), AT_ONCE)]
-        hidden, bias = torch.zeros(train.n_users, teacher.width), teacher.item_bias()
-        hidden[torch.from_numpy(queries.users).long()] = torch.cat(parts)
-        vectors = teacher.item_vectors().detach()
-        bias = torch.zeros(len(vectors)) if bias is None else bias.detach()
 
     def quality(model: Model) -> float:
         test = test_model(model, context.prepared, (METRIC,), from_train=True, words={})
@@ -53,26 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     figures = {f"{METRIC}_teacher": quality(teacher)}
     for width in WIDTHS:
-        model = build(MatrixFactorizationConfig(embedding_size=width), train.n_users, train.n_items, seed=0).eval()
-        state = dict(zip(("users", "items", "bias"), factorise(hidden, vectors, bias, width), strict=True))
-        model.load_state_dict(state)
+        model = factorise(teacher, train, MatrixFactorizationConfig(embedding_size=width), seed=recipe.seed)
         figures[f"{METRIC}_width{width}"] = quality(model)
     print(write_result("factorised", "python -m benchmarks.factorised", figures, {}))
-
-
-def factorise(hidden: Tensor, vectors: Tensor, bias: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(U, width), (N, width) and (N,): users, items and biases whose scores are nearest to H V' + b, by squares.
-
-    What is added to all scores of a user doesn't count; what is added to an item's for all users is its bias.
-    hidden: (U, D), each user's state. vectors: (N, D).
-    """
-    h, v = hidden.double(), vectors.double()
-    v, bias = v - v.mean(0), (bias - bias.mean()).double()
-    bias, h = bias + v @ h.mean(0), h - h.mean(0)
-    (of_users, left), (of_items, right) = torch.linalg.qr(h), torch.linalg.qr(v)
-    u, values, w = torch.linalg.svd(left @ right.T)
-    root = values[:width].sqrt()
-    return (of_users @ u[:, :width] * root).float(), (of_items @ w[:width].T * root).float(), bias.float()
 
 
 if __name__ == "__main__":

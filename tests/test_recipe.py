@@ -71,6 +71,11 @@ def test_how_two_sides_learn_may_be_a_name() -> None:
             "student: {model: {model: sasrec}}\nevaluation: {controls: [popularity]}",
             "'popularity' is the name of two things",
         ),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: ease}}]\nstudent: {model: {model: sasrec}}\n"
+            "evaluation: {controls: [truncated teacher]}",
+            "'truncated teacher' needs a member with vectors",
+        ),
         (f"{JOINT}joint: {{}}", "None is no member with vectors"),
         (f"{JOINT}joint: {{teacher: ease}}", "'ease' is no member with vectors"),
         (f"{JOINT}joint: {{method: bdd}}", "joint.method: Input tag 'bdd'"),
@@ -93,6 +98,16 @@ def test_mistakes_are_named(text: str, said: str, tmp_path: Path) -> None:
     assert said in str(raised.value)
     assert "Value error" not in str(raised.value)
     assert len(str(raised.value)) < 400  # and not the whole recipe with it
+
+
+def test_any_teacher_of_students_with_user_vectors_can_be_truncated() -> None:
+    content = {
+        "data": {"source": "log.csv"},
+        "teacher": [{"name": "ease", "model": {"model": "ease"}}],
+        "student": {"model": {"model": "matrix_factorization"}},
+        "evaluation": {"controls": ["truncated teacher"]},
+    }
+    assert Recipe.model_validate(content).evaluation.controls == ("truncated teacher",)
 
 
 def test_a_data_file_may_lie_beside_its_recipe(tmp_path: Path) -> None:

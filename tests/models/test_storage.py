@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,6 @@ from distilrec.models import (
     load_model,
     quantize_,
     save_model,
-    truncate_,
 )
 
 
@@ -90,33 +88,6 @@ def test_damaged_and_missing_files_are_named(model, tmp_path, name):
         load_model(tmp_path)
 
 
-def test_truncation_keeps_the_principal_components():
-    """Left uncentred, the first component would be the mean."""
-    model = build(MatrixFactorizationConfig(embedding_size=8, item_bias=False), 10, 1000, seed=0)
-    vectors = model.items.detach().double().numpy() + 3.0
-    with torch.no_grad():
-        model.items.copy_(torch.from_numpy(vectors))
-    centred = vectors - vectors.mean(0)
-    rank, parameters, size = truncate_(model, most_bytes=7000)
-    assert rank == 4
-    assert parameters == 80 + 8 + 4 * 1008
-    # A byte per component, two per row's scale; the others are too few for codes, at two bytes each.
-    numbers = 4 * 1000 + 2 * 1000 + 4 + 2 * (4 * 8 + 8 + 80)
-    assert numbers < size < numbers + 600  # the file's header
-    left = np.linalg.norm(model.items.detach().double().numpy() - vectors) ** 2
-    expected = (np.linalg.svd(centred, compute_uv=False)[4:] ** 2).sum()
-    assert left == pytest.approx(expected, rel=0.01)
-
-
-def test_truncation_rounds_what_it_counts():
-    """Components counted at a byte but kept exact would flatter the control."""
-    model = build(MatrixFactorizationConfig(embedding_size=8), 10, 1000, seed=0)
-    before = model.items.detach().clone()
-    truncate_(model, most_bytes=10**6)
-    error = (model.items - before).abs().amax()
-    assert 1e-4 < error / before.abs().amax() < 0.05
-
-
 def test_what_is_recent_stays_recent_in_int8():
     """One scale for weights that fall over hundreds of places would make the last few items alike."""
     model = build(HistoryEncoderConfig(embedding_size=16, heads=4, history_length=512), 10, 30, seed=0)
@@ -124,10 +95,3 @@ def test_what_is_recent_stays_recent_in_int8():
     assert before.numel() > 1_024
     quantize_(model, "int8")
     torch.testing.assert_close(model.distance_bias.softmax(1), before.softmax(1), atol=1e-3, rtol=0)
-
-
-def test_truncation_tells_the_rank_that_there_is():
-    model = build(MatrixFactorizationConfig(embedding_size=64), 10, 12, seed=0)
-    rank, parameters, _ = truncate_(model, most_bytes=10**6)
-    assert rank == 12
-    assert parameters == 12 * 12 + 12 * 64 + 64 + 640 + 12

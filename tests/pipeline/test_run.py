@@ -475,13 +475,16 @@ def test_a_student_with_user_vectors_is_compared_at_equal_knowledge(source: Path
     settings = content(source)
     del settings["joint"], settings["compared"]
     settings["student"] = {"model": {"model": "matrix_factorization", "embedding_size": 4}}
-    settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1}
+    settings["evaluation"] = {"metrics": ["ndcg@10"], "seeds": 1, "controls": ["truncated teacher"]}
     report = run(Recipe.model_validate(settings), tmp_path / "run", jobs=1, progress=Counter())
     informed = next(arm for arm in report.arms if arm.knows_more)
     assert "ndcg@10 from train" not in report.arm("teacher").metrics
     assert report.arm("teacher").metrics["ndcg@10"].mean == informed.metrics["ndcg@10 from train"].mean
     assert informed.metrics["ndcg@10"].mean > report.arm("teacher").metrics["ndcg@10"].mean  # the next of a cycle
     assert len(report.pareto) == 3 + 2  # without it
+    factorised = next(arm for arm in report.arms if arm.name == "truncated teacher")
+    assert factorised.method == "the teacher's final scores, factorised to the student's size without training"
+    assert factorised.parameters == report.arm("student_alone").parameters
     with pytest.raises(DataError, match="doesn't read histories"):
         Bundle.from_pretrained(tmp_path / "run" / "bundle").recommend(histories=[["ü1"]])
 

@@ -25,7 +25,7 @@ from distilrec.models.sequence import SequenceConfig, SequenceModel
 from distilrec.models.start import fit_start_
 from distilrec.models.storage import Precision, load_model, quantize_, save_model
 from distilrec.models.tower import Catalogue, ContentConfig, ContentMaps, ItemTower
-from distilrec.models.truncation import truncate_
+from distilrec.models.truncation import factorise, truncate_
 
 __all__ = [
     "EASE",
@@ -69,6 +69,7 @@ __all__ = [
     "Supervision",
     "VectorConfig",
     "build",
+    "factorise",
     "fit",
     "fit_room_",
     "fit_start_",

@@ -21,6 +21,7 @@ from distilrec.pipeline.content_tasks import (
     PlaceByRidge,
     TuneContentKNN,
 )
+from distilrec.pipeline.controls import Factorise, Truncate
 from distilrec.pipeline.groundwork import TEACHER, Groundwork, settings_of
 from distilrec.pipeline.sources import ablations, asked_for
 from distilrec.pipeline.stages import Stage
@@ -32,7 +33,6 @@ from distilrec.pipeline.tasks import (
     TrainJointly,
     TrainStudent,
     Transform,
-    Truncate,
 )
 from distilrec.recipe import Alone, Distilled, Student
 from distilrec.rng import child_seed
@@ -233,10 +233,15 @@ class Plan(Groundwork):
         return Arm(name, "control", method, (self.recipe.seed,), (task,), None)
 
     def _truncated(self, name: str) -> Arm:
-        like = self._arm(DISTILLED, "distilled_student", None, self.recipe.distilled, labels=self.labels)
-        stages = tuple(member.stage for member in self.members)
-        task = Truncate(Stage(name, {}, (*stages, like.trained[0].stage)), stages, like.trained[0].stage)
-        return self._single(name, "teacher's member cut to the student's bytes, and unpacked to answer", task)
+        if self.reads_histories:
+            like = self._arm(DISTILLED, "distilled_student", None, self.recipe.distilled, labels=self.labels)
+            stages = tuple(member.stage for member in self.members)
+            task = Truncate(Stage(name, {}, (*stages, like.trained[0].stage)), stages, like.trained[0].stage)
+            return self._single(name, "teacher's member cut to the student's bytes, and unpacked to answer", task)
+        seed, student = self.recipe.seed, self.recipe.student
+        stage = Stage(name, settings_of(student, seed=seed), (self.data, self.teacher.stage))
+        method = "the teacher's final scores, factorised to the student's size without training"
+        return Arm(name, "control", method, (seed,), (Factorise(stage, self.teacher.stage, student, seed),), student)
 
     def _at_width(self, width: int) -> tuple[Arm, Arm]:
         model = self.recipe.student.model.model_copy(update={"embedding_size": width})

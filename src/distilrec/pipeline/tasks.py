@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,7 +16,6 @@ from distilrec.data import final_queries, prefix_queries
 from distilrec.distillation import HardPositives, ShuffledLabels, distil, distil_jointly
 from distilrec.errors import ModelError, RecipeError
 from distilrec.models import (
-    IALS,
     USER_EDGES,
     ClosedForm,
     DotProductModel,
@@ -32,7 +31,6 @@ from distilrec.models import (
     quantize_,
     save_model,
     step_names,
-    truncate_,
     warm_start_,
 )
 from distilrec.models.trajectory import Trajectory
@@ -53,7 +51,6 @@ __all__ = [
     "TestModel",
     "TrainJointly",
     "TrainStudent",
-    "Truncate",
     "WeighTeacher",
     "saved",
 ]
@@ -311,28 +308,6 @@ class TrainJointly(Task):
         )
         said = give_room(student, context, self.cold_cost)
         return {**saved(student, folder, curve, self.student), **said}
-
-
-@dataclass(frozen=True)
-class Truncate(Task):
-    """Cut a trained model with vectors down to the bytes of a student, without training."""
-
-    members: tuple[Stage, ...]
-    like: Stage
-
-    def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Truncate the best member with vectors, and save; the bytes are those of its components and codes."""
-        candidates: list[tuple[float, DotProductModel | IALS]] = []  # with their validation quality, where it is known
-        for member in self.members:
-            model, curve = context.model(member), context.store.result(member)["curve"]
-            if isinstance(model, DotProductModel | IALS):
-                candidates.append((max((epoch["validation"] or 0.0 for epoch in curve), default=0.0), model))
-        if not candidates:
-            raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
-        _, best = max(candidates, key=itemgetter(0))
-        rank, parameters, size = truncate_(best, int(context.store.result(self.like)["bytes"]))
-        kept = saved(best, context.store.folder(self.stage))
-        return {**kept, "rank": rank, "bytes": size, "parameters": parameters}
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,8 @@ class Recipe(Part):
                     "record.hidden and record.kind 'factored' need a teacher of one member that has vectors; "
                     + (f"{lacks[0]} has none" if lacks else "an ensemble has none")
                 )
-        if "truncated teacher" in self.evaluation.controls and not any(has_vectors(m.model) for m in self.teacher):
+        cuts = "truncated teacher" in self.evaluation.controls and reads_histories(self.student.model)
+        if cuts and not any(has_vectors(member.model) for member in self.teacher):
             raise ValueError("the control 'truncated teacher' needs a member with vectors; leave it out")
         if self.record.checkpoints and not self.record.members:
             raise ValueError("record.checkpoints are those of the members; they need record.members: true")
