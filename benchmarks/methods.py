@@ -3,14 +3,17 @@
 Runs what `distilrec bench methods recipes/methods/NAME.yaml` runs, in runs/methods/NAME, goes on where it stopped, and
 writes results/methods_NAME.json. Tuning trials are kept in results/methods/NAME.json, so that hours of them aren't lost
 with runs/; teacher, soft labels and the students that are tested are trained anew there. Figures by width are those of
-the method with the best validation quality; where the metric is NDCG@10, they are those of plain soft labels at the
-first width. Beside CiteULike's own stand those of `python -m benchmarks.htd`.
+the method with the best validation quality, and widths that weren't asked for stay as they were measured before; where
+the metric is NDCG@10, figures are those of plain soft labels at the first width. Beside CiteULike's own stand those of
+`python -m benchmarks.htd`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.from_report import METRIC, figures
@@ -22,7 +25,7 @@ from distilrec.recipe import read_recipe
 from distilrec.report import Report, leaderboard
 from distilrec.report.parts import Arm
 
-__all__ = ["best_arm", "detail_of", "figures_by_width", "figures_of_one", "main"]
+__all__ = ["best_arm", "detail_of", "figures_by_width", "figures_of_one", "main", "other_widths"]
 
 RECIPES = ROOT / "recipes" / "methods"
 
@@ -54,11 +57,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     command = f"python -m benchmarks.methods {chosen.name}{options}"
     of_one = next(iter(reports.values()))
-    found = figures_of_one(of_one) if of_one.metric == METRIC else figures_by_width(reports)
+    name = f"methods_{chosen.name}"
+    detail = {f"width {width}": detail_of(report) for width, report in reports.items()}
+    if of_one.metric == METRIC:
+        found = figures_of_one(of_one)
+    else:
+        others = other_widths(name, detail)
+        found, detail = others["figures"] | figures_by_width(reports), detail | others["detail"]
     if chosen.name == "citeulike":
         found |= figures_of("htd")
-    detail = {f"width {width}": detail_of(report) for width, report in reports.items()}
-    print(write_result(f"methods_{chosen.name}", command, found, detail, environment=of_one.environment))
+    print(write_result(name, command, found, detail, environment=of_one.environment))
+
+
+def other_widths(name: str, measured: Mapping[str, Any], folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Figures and detail of the widths of NAME.json that aren't measured now, and what measured them."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return {"figures": {}, "detail": {}}
+    earlier = json.loads(path.read_bytes())
+    by = {key: earlier[key] for key in ("command", "commit", "date", "machine")}
+    kept = {width: by | detail for width, detail in earlier["detail"].items() if width not in measured}
+    ends = tuple(f"_{width.replace(' ', '')}" for width in kept)
+    figures = {key: value for key, value in earlier["figures"].items() if key.removesuffix("_alone").endswith(ends)}
+    return {"figures": figures, "detail": kept}
 
 
 def best_arm(report: Report) -> Arm:

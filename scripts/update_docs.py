@@ -140,8 +140,8 @@ def leaderboard_table(name: str) -> Renderer:
             title = _title(found, width)
             lines += [f"![{title}]({PICTURES}/{_picture_name(name, width)})", ""]
             lines += [f"{title}:", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
-            lines += [*(_row(row.cells()) for row in rows), "", best, ""]
-        return "\n".join([*lines, *_measured(result, words)]) + "\n"
+            lines += [*(_row(row.cells()) for row in rows), "", best, "", _source({**result, **found}, words), ""]
+        return "\n".join(lines[:-1]) + "\n"
 
     return table
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.methods import best_arm, detail_of, figures_by_width, figures_of_one
+from benchmarks.harness import write_result
+from benchmarks.methods import best_arm, detail_of, figures_by_width, figures_of_one, other_widths
 from distilrec.report import Report, leaderboard
 from scripts.update_docs import ENGLISH, updated
 
@@ -103,3 +105,16 @@ def test_the_page_says_what_is_shown_beside_plain_soft_labels() -> None:
         "Best on validation: `rrd`. Shown to be better than plain soft labels (p < 0.05, corrected): `rrd`; "
         "shown to be worse: none."
     )
+
+
+def test_widths_that_are_not_measured_stay_with_what_measured_them(tmp_path: Path) -> None:
+    """Else measuring every method at one width would cost the figures of all others, or give them a false source."""
+    assert other_widths("methods_log", {}, tmp_path) == {"figures": {}, "detail": {}}
+    figures = {"recall@50_teacher": 0.4, "recall@50_width10": 0.3, "recall@50_width10_alone": 0.2}
+    detail = {"width 10": {"metric": "recall@50"}, "width 100": {"metric": "recall@50"}}
+    write_result("methods_log", "earlier", {**figures, "recall@50_width100": 0.39}, detail, folder=tmp_path)
+    kept = other_widths("methods_log", {"width 100": {}}, tmp_path)
+    assert kept["figures"] == {"recall@50_width10": 0.3, "recall@50_width10_alone": 0.2}
+    assert kept["detail"]["width 10"]["command"] == "earlier"
+    write_result("methods_log", "now", kept["figures"], kept["detail"] | {"width 100": {}}, folder=tmp_path)
+    assert other_widths("methods_log", {"width 100": {}}, tmp_path) == kept
