@@ -1,4 +1,4 @@
-"""Recipes on content, cold items and cold users: `python -m benchmarks.content cold-users`.
+"""Recipes on content, and on items and users that are new: `python -m benchmarks.content cold-users`.
 
 Runs recipes/NAME.yaml in runs/NAME, goes on where it stopped, and writes results/NAME.json, such as cold_users.json.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.from_report import METRIC, detail
+from benchmarks.from_report import METRIC, detail, figures
 from benchmarks.harness import ROOT, write_result
 from distilrec.cli.progress import Display
 from distilrec.pipeline import run
@@ -28,9 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = read_recipe(ROOT / "recipes" / f"{chosen.name}.yaml")
     with Display() as display:
         report = run(recipe, ROOT / "runs" / chosen.name, progress=display)
-    command, figures = f"python -m benchmarks.content {chosen.name}", FIGURES[chosen.name](report)
-    name = chosen.name.replace("-", "_")
-    print(write_result(name, command, figures, detail(report), environment=report.environment))
+    command, name = f"python -m benchmarks.content {chosen.name}", chosen.name.replace("-", "_")
+    print(write_result(name, command, FIGURES[chosen.name](report), detail(report), environment=report.environment))
 
 
 def cold_items(report: Report) -> Mapping[str, float]:
@@ -78,19 +77,30 @@ def cold_users(report: Report) -> Mapping[str, float]:
 
 def cross_modal(report: Report) -> Mapping[str, float]:
     """What each student of one modality gains over itself alone."""
-    found = {}
-    for name in ("text", "image"):
-        distilled, alone = f"{name}-only, distilled", f"{name}-only, alone"
-        found[f"{name}_only_gain"] = _mean(report, distilled, METRIC) / _mean(report, alone, METRIC) - 1
-        found[f"{name}_only_p_value"] = _p(report, distilled, alone, METRIC)
-    return found
+    return _gain_of(report, "text-only") | _gain_of(report, "image-only")
+
+
+def multimodal(report: Report) -> Mapping[str, float]:
+    """What a student of all modalities keeps and gains, and what one that knows clicks only gains."""
+    return {**figures(report), **_gain_of(report, "ids-only"), f"hybrid_{METRIC}": _mean(report, HYBRID, METRIC)}
 
 
 FIGURES: dict[str, Callable[[Report], Mapping[str, float]]] = {
     "cold-items": cold_items,
     "cold-users": cold_users,
     "cross-modal": cross_modal,
+    "multimodal": multimodal,
 }
+
+
+def _gain_of(report: Report, student: str) -> dict[str, float]:
+    """What one of the recipe's further students gains over itself alone."""
+    distilled, alone = f"{student}, distilled", f"{student}, alone"
+    name = student.replace("-", "_")
+    return {
+        f"{name}_gain": _mean(report, distilled, METRIC) / _mean(report, alone, METRIC) - 1,
+        f"{name}_p_value": _p(report, distilled, alone, METRIC),
+    }
 
 
 def _mean(report: Report, arm: str, metric: str) -> float:

@@ -82,6 +82,21 @@ def test_cross_modal_students_against_themselves():
     )
 
 
+def test_multimodal_students_against_themselves():
+    arms = {"teacher": 0.2, "student alone": 0.1, "distilled student": 0.15, "ids-only, alone": 0.1}
+    arms |= {"ids-only, distilled": 0.12, "hybrid": 0.16}
+    pairs = [
+        ("distilled student", "student alone", "ndcg@10", 0.01),
+        ("distilled student", "teacher", "ndcg@10", 0.3),
+        ("ids-only, distilled", "ids-only, alone", "ndcg@10", 0.04),
+    ]
+    found = FIGURES["multimodal"](report({name: {"ndcg@10": value} for name, value in arms.items()}, *pairs))
+    assert found["ids_only_gain"] == pytest.approx(0.2)
+    assert found["ids_only_p_value"] == 0.04
+    assert found["hybrid_ndcg@10"] == 0.16
+    assert found["p_value_vs_alone"] == 0.01
+
+
 def test_cold_items_among_themselves_and_in_one_list():
     def metrics(cold: float, warm: float, cold_in_list: float, warm_in_list: float) -> dict[str, float]:
         together = (" in one list", " in one list")
