@@ -4,6 +4,7 @@ import pytest
 
 from distilrec.report import Report
 from distilrec.report.pareto import _around, _beside, _overlap, pareto_plot
+from distilrec.report.parts import Measurement
 from distilrec.report.pictures import loss_plots, slice_plot, training_rows, validation_plot
 from distilrec.report.plots import Series, line_plot
 
@@ -97,6 +98,19 @@ def test_labels_of_the_pareto_picture_do_not_overlap(example_report):
     for i, box in enumerate(boxes):
         assert not any(_overlap(box, other) for other in boxes[:i])
         assert not any(_overlap(box, _around(mark)) for mark in plot.marks)
+
+
+def test_the_student_that_the_picture_is_about_is_named(example_report):
+    """Beside it stands a teacher's member of the same quality, whose label would take the room."""
+    about = [("distilled student", "distilled_student", 94_000, 0.102, True)]
+    about += [("student alone", "student_alone", 94_000, 0.080, False), ("encoder", "teacher", 507_000, 0.101, False)]
+    about += [("sasrec", "teacher", 707_000, 0.096, False), ("teacher", "teacher", 12_500_000, 0.104, True)]
+    points = []
+    for name, role, size, mean, on_front in about:
+        quality = {"ndcg@10": Measurement(mean=mean, per_seed=[mean], ci95=(mean - 0.015, mean + 0.015))}
+        named = {"name": name, "role": role, "bytes": size, "metrics": quality, "on_front": on_front}
+        points.append(example_report.pareto[0].model_copy(update=named))
+    assert pareto_plot(points, "ndcg@10").marks[0].label == "distilled student"
 
 
 @pytest.mark.parametrize("count", [0, 1])

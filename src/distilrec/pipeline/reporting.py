@@ -219,7 +219,8 @@ class _Maker:
                 "ci95": test.ci95,
                 "p_value": test.p_value,
                 "p_holm": float(p),
-                "test": f"{statistics.TEST}; Wilcoxon p = {test.p_wilcoxon:.3g}",
+                "p_wilcoxon": test.p_wilcoxon,
+                "test": statistics.TEST,
             }
             for (metric, a, b), test, p in zip(pairs, tests, corrected, strict=True)
         ]

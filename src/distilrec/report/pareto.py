@@ -78,11 +78,19 @@ def _front(marks: Sequence[Mark]) -> str:
 
 
 def _labelled(marks: Sequence[Mark], points: Sequence[ParetoPoint]) -> list[Mark]:
-    """Name the marks where there is room, teacher and front first; tips and table name the others."""
+    """Name the marks where there is room: distilled students of the front, teachers, and the rest of the front first.
+
+    Tips and the table name the others.
+    """
+
+    def later(index: int) -> tuple[bool, bool, bool]:
+        point = points[index]
+        distilled = point.role == "distilled_student" and point.on_front
+        return not distilled, point.role != "teacher", not point.on_front
+
     taken = [box for mark in marks for box in (_around(mark), _whisker(mark))]
     result = list(marks)
-    order = sorted(range(len(marks)), key=lambda i: (points[i].role != "teacher", not points[i].on_front))
-    for index in order:
+    for index in sorted(range(len(marks)), key=later):
         for side in SIDES:
             box = _beside(marks[index], points[index].name, side)
             inside = box[0] >= -8 and box[2] <= WIDTH + 8 and box[1] >= 0 and box[3] <= HEIGHT

@@ -126,6 +126,8 @@ class Comparison(Part):
     p_value: Share
     p_holm: Share
     """The p-value after Holm's correction over all comparisons of the report."""
+    p_wilcoxon: Share | None = None
+    """By Wilcoxon's signed-rank test, uncorrected."""
     test: str
 
     def reversed(self) -> Comparison:
