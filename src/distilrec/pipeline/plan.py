@@ -104,7 +104,7 @@ class Plan(Groundwork):
         assert content is not None  # the recipe has seen to it
         which, arms = "new items" if content.new_only else "items", []
         for name, withheld in ablations(content).items():
-            kept = " and ".join(source for source in asked_for(content) if source not in withheld)
+            kept = ", ".join(source for source in asked_for(content) if source not in withheld)
             task = Ablation(Stage(f"{TEACHER}, {name}", {}, (member.stage,)), member.stage, name)
             method = f"the teacher, {which} known by {kept}"
             arms.append(Arm(f"{TEACHER}, {name}", "teacher", method, (self.recipe.seed,), (task,), None))
