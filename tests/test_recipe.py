@@ -76,6 +76,11 @@ def test_how_two_sides_learn_may_be_a_name() -> None:
             "evaluation: {controls: [truncated teacher]}",
             "'truncated teacher' needs a member with vectors",
         ),
+        (
+            "data: {source: a}\nteacher: [{name: a, model: {model: ease}}]\n"
+            "student: {model: {model: sasrec, content: {modalities: [text, text]}}}",
+            "content names 'text' twice",
+        ),
         (f"{JOINT}joint: {{}}", "None is no member with vectors"),
         (f"{JOINT}joint: {{teacher: ease}}", "'ease' is no member with vectors"),
         (f"{JOINT}joint: {{method: bdd}}", "joint.method: Input tag 'bdd'"),
@@ -144,3 +149,40 @@ def test_a_recipe_makes_its_folder_or_says_that_it_cannot(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(RecipeError, match=r"recipe\.yaml can't be written \(.*\); choose another place"):
         write_recipe(recipe, tmp_path / "file" / "recipe.yaml")
+
+
+def test_the_tags_of_encoders_are_written(tmp_path: Path) -> None:
+    """A run's own recipe could not be read again, so neither reported on, nor tuned, nor gone on from."""
+    items = {"path": "items.parquet", "content": {"text": {"kind": "text", "columns": ["plot"]}}}
+    content = {**CONTENT, "data": {"source": "log.csv", "items": items}}
+    student = {"model": "sasrec", "embedding_size": 8, "content": {"modalities": ["text"]}}
+    content |= {"student": {"model": student}, "encoders": {"text": {"encoder": "text", "model": "owner/name"}}}
+    del content["joint"]
+    recipe = Recipe.model_validate(content)
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(str(tmp_path / "recipe.yaml")) == recipe
+
+
+def test_the_files_of_encoders_are_found_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "graph.onnx").touch()
+    items = {"path": "items.parquet", "content": {"poster": {"kind": "image", "columns": ["poster"]}}}
+    content = {
+        "data": {"source": "log.csv", "items": items},
+        "teacher": [{"name": "ease", "model": {"model": "ease"}}],
+        "student": {"model": {"model": "sasrec", "content": {"modalities": ["poster"]}}},
+        "encoders": {"poster": {"encoder": "onnx_image", "path": "own/graph.onnx"}},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    assert recipe.encoders["poster"].path == str(tmp_path / "own" / "graph.onnx")
+    write_recipe(recipe, tmp_path / "again.yaml")
+    written = yaml.safe_load((tmp_path / "again.yaml").read_text(encoding="utf-8"))
+    assert written["encoders"]["poster"]["path"] == "own/graph.onnx"
+
+
+def test_a_key_that_comes_twice_is_named(tmp_path: Path) -> None:
+    """YAML's own reader keeps the second and drops the first without a word."""
+    (tmp_path / "recipe.yaml").write_text("name: a\ndata: {source: a}\nname: b\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="line 3: not a YAML file: the key 'name' comes twice"):
+        read_recipe(tmp_path / "recipe.yaml")

@@ -44,12 +44,32 @@ def bundle(tmp_path: Path) -> Bundle:
         ({"histories": "i1"}, r"write histories=\[\['i1'\]\]"),
         ({"histories": ["i1", "1"]}, r"'i1' stands where histories expects a list of item ids, one for each query"),
         ({"histories": [7]}, r"7 stands where histories expects a list"),
+        ({"users": ["u"], "k": -1}, r"k is -1; give a whole number from 1 on"),
+        ({"users": ["u"], "k": 2.5}, r"k is 2.5; give a whole number"),
+        ({"texts": [3]}, r"3 stands among the texts"),
     ],
 )
 def test_one_id_in_the_place_of_a_list_is_refused(bundle: Bundle, asked: dict[str, Any], said: str) -> None:
     """A text is a list of letters, and of these some may be items: the answer would be nonsense without a word."""
     with pytest.raises(DataError, match=said):
         bundle.recommend(**asked)
+
+
+def test_it_is_short_to_look_at(bundle: Bundle) -> None:
+    """A notebook shows what a cell returns: weights and histories would flood it."""
+    assert repr(bundle) == f"Bundle(HistoryEncoder, 3 items, 1 users, {str(bundle.served.folder)!r})"
+
+
+def test_held_out_queries_are_asked_as_a_server_is(tmp_path: Path) -> None:
+    """What else the user took is masked in evaluation, and not known to who gets a history: the gate would fail."""
+    ids = BundleIds(["i", "1", "i1"], ["", "", ""], ["u"], Ragged.from_rows([[0, 2]]))
+    model = build(HistoryEncoderConfig(embedding_size=2), 1, 3, seed=0).eval()
+    queries = Queries(np.array([0], np.int32), Ragged.from_rows([[0]]), seen=Ragged.from_rows([[0, 2]]))
+    write_bundle(model, ids, (queries, Ragged.from_rows([[1]])), tmp_path / "bundle")
+    served = Bundle.from_pretrained(tmp_path / "bundle").served
+    held_out = served.held_out()
+    assert sorted(held_out.expected.flat()[1].tolist()) == [1, 2]
+    assert served.student.rank(held_out.queries, 2)[0].tolist() == [held_out.expected.flat()[1].tolist()]
 
 
 def test_other_kinds_of_lists_are_read(bundle: Bundle) -> None:

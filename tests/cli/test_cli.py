@@ -100,6 +100,8 @@ def test_describe_and_convert(log: Path, tmp_path: Path) -> None:
     assert frame.columns == ["user", "item", "time"]
     assert len(frame) == 240
     assert frame.filter(pl.col("user") == "u0")["time"].is_sorted()
+    itself = CliRunner().invoke(app, ["data", "convert", str(log), str(log)])
+    assert "is the log itself" in str(itself.exception)
     refused = CliRunner().invoke(app, ["data", "convert", str(log), str(tmp_path / "new" / "log.xlsx")])
     assert "can write .parquet and .csv, not '.xlsx'" in str(refused.exception)
     assert not (tmp_path / "new").exists()

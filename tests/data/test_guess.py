@@ -9,6 +9,7 @@ import pytest
 from distilrec.data import Columns, DataConfig, guess, load
 from distilrec.data.files import open_frame
 from distilrec.data.guess import guess_columns, guess_item_columns
+from distilrec.data.split_kinds import ColumnSplit
 from distilrec.errors import DataError
 
 N = 120
@@ -189,6 +190,14 @@ def test_parts_and_labels():
         "label": "click",
         "part": "x",
     }
+
+
+def test_parts_without_validation_get_some_of_train(tmp_path):
+    """Else the recipe that init writes could not run."""
+    for name, names, share in (("two", ["train", "Test"], 0.1), ("three", ["train", "val", "test"], 0.0)):
+        frame = pl.DataFrame({"user": USERS, "item": ITEMS, "part": (names * N)[:N]})
+        frame.write_csv(tmp_path / f"{name}.csv")
+        assert guess(tmp_path / f"{name}.csv").config.split == ColumnSplit(validation=share)
 
 
 def test_a_file_gets_a_recipe_that_loads(tmp_path):

@@ -1,5 +1,7 @@
 """Attributes: categories and numbers, learned from a catalogue, the same for items that come later."""
 
+from decimal import Decimal
+
 import numpy as np
 import polars as pl
 import pytest
@@ -56,3 +58,15 @@ def test_a_string_with_bars_is_a_list():
     )
     assert encoder.config.learned == {"genre": ("Drama", "War")}
     assert encoder.encode([{"genre": "War|Musical"}]).tolist() == [[0, 1, 1]]
+
+
+def test_numbers_of_any_type_are_numbers():
+    """A price of type decimal would be a category of its own each, and one as text unknown, without a word."""
+    prices = [Decimal("10.50"), Decimal("12.50")]
+    items = pl.DataFrame({"id": [0, 1], "price": pl.Series(prices, dtype=pl.Decimal(10, 2))})
+    modality = Modality(kind="attributes", columns=("price",))
+    contents = contents_of(open_frame(items), "id", modality, Ids(pl.Series([0, 1])))
+    encoder = build_encoder(AttributesConfig(), contents)
+    assert encoder.config.learned == {"price": (11.5, 1.0)}
+    told = [{"price": value} for value in (Decimal("12.5"), 12.5, "12.5", "cheap", None)]
+    assert encoder.encode(told).tolist() == [[1, 1], [1, 1], [1, 1], [0, 0], [0, 0]]

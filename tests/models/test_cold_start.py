@@ -119,3 +119,20 @@ def test_room_needs_biases():
     model = build(config, 200, 40, seed=0, catalogue=Catalogue({"text": ITEMS}, ~COLD)).eval()
     with pytest.raises(ModelError, match="without item_bias"):
         fit_room_(model, DATA, 0.1)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_items_that_come_later_are_treated_as_those_that_were_measured(ids):
+    """Else what was measured of cold items in one list isn't what is shipped."""
+    catalogue = Catalogue({"text": ITEMS, "image": ITEMS}, ~COLD)
+    content = {"modalities": ["text", "image"], "ids": ids, "components": 3}
+    config = HistoryEncoderConfig(embedding_size=16, history_length=8, dropout=0.0, content=content)
+    model = build(config, 200, 40, seed=0, catalogue=catalogue)
+    training = TrainingConfig(epochs=4, batch_size=32, learning_rate=0.02)
+    fit(model, DATA, Supervision(), training, seed=0)
+    before = model.items[~torch.from_numpy(COLD)].clone()
+    fit_room_(model, DATA, 0.05)
+    with torch.no_grad():
+        later = model.tower.encode(dict.fromkeys(("text", "image"), ITEMS.vectors[COLD]), int(COLD.sum()))
+    torch.testing.assert_close(later, model.items[torch.from_numpy(COLD)], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.items[~torch.from_numpy(COLD)], before)

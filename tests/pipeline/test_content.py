@@ -14,7 +14,7 @@ import pytest
 import distilrec
 from distilrec.bundle import Bundle
 from distilrec.data import LeaveLastOut, clusters
-from distilrec.errors import ArtefactError, DataError, RecipeError
+from distilrec.errors import ArtefactError, DataError, DistilRecError, RecipeError
 from distilrec.pipeline import explain, report_again, run, run_part, tune
 from distilrec.pipeline.plan import JOINT, Plan
 from distilrec.pipeline.tasks import TrainJointly
@@ -185,11 +185,18 @@ def test_the_bundle_takes_new_items(finished, tmp_path):
     assert given.recommend(histories=[[900]], k=3).equals(wider.recommend(histories=[[900]], k=3))
 
 
+def test_new_items_have_attributes(finished):
+    bundle = distilrec.from_pretrained(finished[0] / "bundle")
+    new = {"item": [900, 901], "vector": [[3.0, 0.0, 0.0, 0.0]] * 2, "kind": ["kind 1|kind 2", None]}
+    assert bundle.add_items(pl.DataFrame(new)).served.attributes["kind"][-2:] == [["kind 1", "kind 2"], []]
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ({"item": [0], "vector": [[1.0, 0.0, 0.0, 0.0]]}, "0 is no new id"),
-        ({"item": [900, 900], "vector": [[1.0, 0.0, 0.0, 0.0]] * 2}, "900 is no new id, comes twice"),
+        ({"item": [0], "vector": [[1.0, 0.0, 0.0, 0.0]]}, "0 is there already"),
+        ({"item": [900, 900], "vector": [[1.0, 0.0, 0.0, 0.0]] * 2}, "900 comes twice"),
+        ({"item": ["x"], "vector": [[1.0, 0.0, 0.0, 0.0]]}, "'x' is of another type"),
         ({"id": [900]}, "there is no column 'item'"),
         (
             {"item": [900], "title": ["x"]},
@@ -203,16 +210,41 @@ def test_new_items_that_cannot_be_taken(finished, items, message):
         distilrec.from_pretrained(finished[0] / "bundle").add_items(pl.DataFrame(items))
 
 
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ({"vector": np.ones((2, 4))}, r"have the shape \(2, 4\); give a row for each of the 1 items"),
+        ({"vector": np.ones(4)}, r"have the shape \(4,\)"),
+        ({"vector": [None, [1.0] * 4]}, "are no rows of numbers of one length"),
+        ({"vector": np.ones((1, 3))}, r"of 'vector' have the shape \(1, 3\), expected \(1, 4\)"),
+        ({"vektor": np.ones((1, 4))}, "no content is called 'vektor'; this student reads"),
+    ],
+)
+def test_new_vectors_that_cannot_be_taken(finished, vectors, message):
+    with pytest.raises(DataError, match=message):
+        distilrec.from_pretrained(finished[0] / "bundle").add_items(pl.DataFrame({"item": [900]}), vectors=vectors)
+
+
+def test_what_cannot_be_read_of_a_new_item_counts_as_missing(finished, caplog):
+    """As in training, where one broken value doesn't stop a catalogue; what is left must suffice."""
+    bundle = distilrec.from_pretrained(finished[0] / "bundle")
+    new = {"item": [900, 901], "vector": [[3.0, 0.0, 0.0, 0.0], [np.nan, 0.0, 0.0, 0.0]]}
+    with pytest.raises(DataError, match="nothing is known of these items, such as 901"):
+        bundle.add_items(pl.DataFrame(new))
+    assert "vector of 901: the vector holds NaN or infinity; it counts as missing" in caplog.text
+
+
 def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
     """The words of a cluster must lead to its items, alone, after a history, and for items added later."""
     words = [f"w{n}" for n in range(N_CLUSTERS * 8)]
     rng = generator(0, "texts")
     texts = [" ".join(rng.choice(words[n % N_CLUSTERS :: N_CLUSTERS], 4)) for n in range(N_ITEMS)]
-    pl.DataFrame({"item": range(N_ITEMS), "text": texts}).write_parquet(tmp_path / "texts.parquet")
+    more = pl.Series([None] * N_ITEMS, dtype=pl.String)  # a column that new items needn't have
+    pl.DataFrame({"item": range(N_ITEMS), "text": texts, "more": more}).write_parquet(tmp_path / "texts.parquet")
     items = {
         "path": str(tmp_path / "texts.parquet"),
         "columns": {"item": "item"},
-        "content": {"text": {"kind": "text", "columns": ["text"]}},
+        "content": {"text": {"kind": "text", "columns": ["text", "more"]}},
     }
     training = {**TRAINING, "epochs": 15, "evaluate_every": 5}
     changed = content(
@@ -243,6 +275,12 @@ def test_a_search_in_words_finds_what_they_describe(files, tmp_path):
     assert bundle.recommend(histories=[[0, 4]], texts=[searched], candidates=[1, 2])["item"].to_list()[0] == 1
     wider = bundle.add_items(pl.DataFrame({"item": [901], "text": [" ".join(words[1::N_CLUSTERS][4:])]}))
     assert 901 in wider.recommend(texts=[searched], k=12)["item"].to_list()
+    assert read_recipe(tmp_path / "run" / "recipe.yaml").encoders["text"].model == str(tmp_path / "bert")
+    (tmp_path / "bert").rename(tmp_path / "gone")  # the bundle reads words by itself, and needs it for new items only
+    again = distilrec.from_pretrained(tmp_path / "run" / "bundle")
+    assert again.recommend(texts=[searched]).equals(bundle.recommend(texts=[searched]))
+    with pytest.raises(DistilRecError, match="bert"):
+        again.add_items(pl.DataFrame({"item": [901], "text": ["w1"]}))
     with pytest.raises(DataError, match="2 texts but 1 users or histories"):
         bundle.recommend(users=[1], texts=["w1", "w2"])
     with pytest.raises(DataError, match="texts is 'w1', expected a list"):
@@ -354,7 +392,7 @@ def test_an_encoder_that_changed_is_no_longer_that_of_the_run(files, tmp_path):
     told = next((tmp_path / "stages").glob("content-vector-*")) / "encoder.json"
     changed = json.loads(told.read_text(encoding="utf-8")) | {"fingerprint": "0" * 16}
     told.write_text(json.dumps(changed), encoding="utf-8")
-    with pytest.raises(ArtefactError, match=r"encoders\.vector: The encoder in .* isn't the one that it was"):
+    with pytest.raises(ArtefactError, match=r"encoders\.vector: The Vectors isn't the one that it was"):
         run_part(recipe, tmp_path, "content", jobs=1, progress=Counter())
 
 

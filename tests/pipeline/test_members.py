@@ -208,6 +208,10 @@ def test_what_can_not_be_run_is_refused_before_training(source: Path) -> None:
         (content(source, checkpoints=2), "need record.members: true"),
         (content(source, {"method": "rank_aggregation", "weights": {"x": 1}}, members=True), "is no member"),
         (
+            content(source, {"method": "rank_aggregation", "weights": {"encoder": 0, "ease": 0}}, members=True),
+            "'rank_aggregation' weighs every member of the teacher 0",
+        ),
+        (
             {
                 **content(source, {"method": "gated_teachers"}, members=True),
                 "student": {"model": {"model": "matrix_factorization"}},

@@ -282,6 +282,20 @@ class TestItems:
         with serving(tmp_path / "bundle") as client:
             assert items(client.post("/recommend", json={"history": ["new"]})) == after
 
+    def test_a_new_item_is_found_by_its_attributes(self, tmp_path: Path) -> None:
+        """Else what a shop added today would be missing behind every filter."""
+        write(tmp_path / "bundle", student(features=FEATURES))
+        new = {"item": "new", "vectors": {"text": [3.0, 0, 0, 0, 0]}, "attributes": {"genre": ["odd", "today's"]}}
+        with serving(tmp_path / "bundle") as client:
+            assert client.post("/items", json={"items": [new]}).status_code == 200
+            asked = {"user": "u0", "where": {"genre": ["today's"]}}
+            assert items(client.post("/recommend", json=asked)) == ["new"]
+            strange = {**new, "item": "newer", "attributes": {"colour": ["red"]}}
+            said = client.post("/items", json={"items": [strange]}).json()["error"]
+            assert said == "no attribute is called 'colour'; there are genre"
+        with serving(tmp_path / "bundle") as client:
+            assert items(client.post("/recommend", json=asked)) == ["new"]
+
     @pytest.mark.parametrize(
         ("vectors", "said"),
         [
@@ -372,7 +386,7 @@ class TestItems:
         rng = np.random.default_rng(1)
         for day in range(2):  # into the same folder, twice
             new = {"text": rng.normal(size=(40, 5)).astype(np.float32)}
-            bundle = bundle.extended(new, [f"day {day} {n}" for n in range(40)], ["New"] * 40)
+            bundle = bundle.extended(new, [f"day {day} {n}" for n in range(40)], ["New"] * 40, {})
             bundle.save(tmp_path / "bundle")
             again = Served.load(tmp_path / "bundle")
             assert (len(again.items), passes(again, 0.99)) == (100 + 40 * day, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from distilrec.data import Ids, Modality, contents_of
+from distilrec.data import Ids, Modality, categories_of, contents_of
 from distilrec.data.columns import listing
 from distilrec.data.files import Table, open_frame
-from distilrec.encoders import Encoder, cache_home, load_encoder
+from distilrec.encoders import Encoder, cache_home, check_encoder, read_encoder
 from distilrec.encoders.places import fetch
 from distilrec.errors import ArtefactError, DataError, FetchError, require
 from distilrec.runtime import Served
@@ -24,6 +25,7 @@ from distilrec.scoring import Queries, Ragged
 
 __all__ = ["Bundle", "ItemContent"]
 
+_logger = logging.getLogger(__name__)
 OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -36,6 +38,13 @@ class Bundle:
 
     served: Served
     content: Mapping[str, ItemContent] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        served = self.served
+        return (
+            f"Bundle({served.manifest.student.model}, {len(served.items):,} items, {len(served.users):,} users, "
+            f"{str(served.folder)!r})"
+        )
 
     @property
     def items(self) -> pl.DataFrame:
@@ -68,7 +77,7 @@ class Bundle:
         texts where it doesn't know items by text, on candidates that no one knows, and on anything else than a list
         where one is expected.
         """
-        _check_lists(users, histories, candidates, texts)
+        _check_given(users, histories, candidates, texts, k)
         if users is None and histories is None and texts is None:
             raise DataError("recommend: give users, histories, texts, or some of them together")
         if texts is not None:
@@ -151,7 +160,8 @@ class Bundle:
             queries = Queries(np.full(len(texts), -1, np.int32), Ragged.from_rows([[] for _ in texts]))
         if self.served.reader is not None:
             return self._answer(queries, users, k, filter_seen, candidates, self.served.read(texts))
-        taken = self.served.student.placed({name: self.content[name].encode(list(texts))}, len(texts))
+        vectors, _ = self.content[name].encode(list(texts))
+        taken = self.served.student.placed({name: vectors}, len(texts))
         return self._answer(queries, users, k, filter_seen, candidates, taken[:, : self.served.manifest.student.width])
 
     def add_items(
@@ -167,8 +177,15 @@ class Bundle:
         items: a DataFrame with a row per item. item, title: its columns of ids and titles; None for no titles. Content
         is read from the columns that the log's items had it in; where one is missing, or empty, that modality isn't
         known. vectors: by modality, (n, D) vectors that its encoder made before, rows of NaN where there is none; then
-        nothing is encoded. Raises DataError on an id that is there already, and on items of which nothing is known.
+        nothing is encoded. What can't be read counts as missing, and the log names it. Attributes that a server
+        filters by are taken from the columns of their names. Raises DataError on an id that is there already, and on
+        items of which nothing is known.
         """
+        if not self.content:
+            raise DataError(
+                "add_items: this student knows items by their ids alone, so it can't take new ones; distil one whose "
+                "model names content"
+            )
         table = open_frame(items, "add_items")
         frame = table.frame.collect()
         if item not in frame.columns:
@@ -176,15 +193,15 @@ class Bundle:
                 f"add_items: there is no column {item!r}; it has {listing(frame.columns)}; name the right one"
             )
         ids = frame[item].cast(self._item_type, strict=False)
-        known = self.served.items.places(ids.to_list()) >= 0
-        if ids.is_null().any() or ids.is_duplicated().any() or known.any():
-            first = frame[item][
-                int(np.flatnonzero(ids.is_null().to_numpy() | ids.is_duplicated().to_numpy() | known)[0])
-            ]
-            raise DataError(
-                f"add_items: {first!r} is no new id, comes twice, or is of another type than the items' ids"
-            )
-        features = vectors if vectors is not None else self._encoded(table, item, Ids(ids))
+        faults = {
+            "is of another type than the items' ids, or none": ids.is_null().to_numpy(),
+            "comes twice": ids.is_duplicated().to_numpy(),
+            "is there already": self.served.items.places(ids.to_list()) >= 0,
+        }
+        for fault, which in faults.items():
+            if which.any():
+                raise DataError(f"add_items: {frame[item][int(which.argmax())]!r} {fault}; give each new item an id")
+        features = self._encoded(table, item, Ids(ids)) if vectors is None else _given(vectors, len(ids))
         known = np.zeros(len(ids), np.bool_)
         for each in features.values():
             known |= np.isfinite(each).all(axis=1)
@@ -197,17 +214,26 @@ class Bundle:
             )
         titles = frame[title].cast(pl.String) if title in frame.columns else ids.cast(pl.String)
         told = titles.fill_null(ids.cast(pl.String)).to_list()
-        return replace(self, served=self.served.extended(features, ids.to_list(), told))
+        attributes = {name: categories_of(frame[name]) for name in self.served.attributes if name in frame.columns}
+        return replace(self, served=self.served.extended(features, ids.to_list(), told, attributes))
 
     def _encoded(self, table: Table, item: str, ids: Ids) -> dict[str, NDArray[np.float32]]:
-        """(n, D) vectors of each modality whose columns are there; NaN where an item has none."""
+        """(n, D) vectors of each modality of which a column is there; NaN where an item has none."""
         found: dict[str, NDArray[np.float32]] = {}
+        widths, there = self.served.manifest.student.content, set(table.columns())
         for name, content in self.content.items():
-            if not set(content.modality.columns) <= set(table.columns()):
+            absent = [column for column in content.modality.columns if column not in there]
+            if len(absent) == len(content.modality.columns):
                 continue
-            for places, values in contents_of(table, item, content.modality, ids).blocks():
-                vectors = content.encode(values)
-                found.setdefault(name, np.full((len(ids), vectors.shape[1]), np.nan, np.float32))[places] = vectors
+            whole = replace(table, frame=table.frame.with_columns(pl.lit(None).alias(column) for column in absent))
+            found[name] = np.full((len(ids), widths[name]), np.nan, np.float32)
+            for places, values in contents_of(whole, item, content.modality, ids).blocks():
+                vectors, unread = content.encode(values)
+                found[name][places] = vectors
+                for row, why in unread.items():
+                    _logger.warning(
+                        "add_items: %s of %r: %s; it counts as missing", name, ids.values[int(places[row])], why
+                    )
         return found
 
     def _places_of(self, candidates: Sequence[Any]) -> NDArray[np.int32]:
@@ -254,7 +280,7 @@ class Bundle:
         served = Served.load(Path(folder))
         try:
             content = {
-                name: ItemContent(Modality.model_validate(told), load_encoder(served.folder / CONTENT / name))
+                name: ItemContent(Modality.model_validate(told), *read_encoder(served.folder / CONTENT / name))
                 for name, told in served.manifest.content.items()
             }
         except ValueError as error:
@@ -264,21 +290,56 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class ItemContent:
-    """A modality of the items, and what encodes it."""
+    """A modality of the items, and what encodes it. fingerprint: the encoder's, that the student was trained with."""
 
     modality: Modality
     encoder: Encoder
+    fingerprint: str | None = None
 
-    def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
-        """(n, D) float32; DataError where a value can't be read."""
-        return self.encoder.encode([self.encoder.prepare(value) for value in values])
+    def encode(self, values: Sequence[Any]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """(n, D) float32, NaN where a value can't be read, and by place why; D is 1 where none can.
+
+        Raises ArtefactError where the encoder's model has changed.
+        """
+        if self.fingerprint is not None:
+            check_encoder(self.encoder, self.fingerprint)
+        prepared, unread = {}, {}
+        for place, value in enumerate(values):
+            try:
+                prepared[place] = self.encoder.prepare(value)
+            except DataError as error:
+                unread[place] = str(error)
+        found = self.encoder.encode(list(prepared.values())) if prepared else np.empty((0, 1), np.float32)
+        vectors = np.full((len(values), found.shape[1]), np.nan, np.float32)
+        vectors[list(prepared)] = found
+        return vectors, unread
 
 
-def _check_lists(users: Any, histories: Any, candidates: Any, texts: Any) -> None:
-    """Refuse a single id in the place of a list: a text would be read letter by letter."""
+def _given(vectors: Mapping[str, Any], n: int) -> dict[str, NDArray[np.float32]]:
+    """As arrays of a row per item. Raises DataError where they are none."""
+    found = {}
+    for name, given in vectors.items():
+        try:
+            found[name] = np.asarray(given, np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"add_items: vectors[{name!r}] are no rows of numbers of one length: {error}") from error
+        if found[name].ndim != 2 or len(found[name]) != n:
+            raise DataError(
+                f"add_items: vectors[{name!r}] have the shape {found[name].shape}; give a row for each of the {n} items"
+            )
+    return found
+
+
+def _check_given(users: Any, histories: Any, candidates: Any, texts: Any, k: Any) -> None:
+    """Refuse what isn't of its kind: a text in the place of a list would be read letter by letter."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise DataError(f"recommend: k is {k!r}; give a whole number from 1 on")
     for name, given in {"users": users, "candidates": candidates, "texts": texts}.items():
         if given is not None and not _is_list(given):
             raise DataError(f"recommend: {name} is {given!r}, expected a list; write {name}=[{given!r}]")
+    for text in () if texts is None else texts:
+        if not isinstance(text, str):
+            raise DataError(f"recommend: {text!r} stands among the texts; give words for each query")
     for history in () if histories is None else histories if _is_list(histories) else [histories]:
         if not _is_list(history):
             raise DataError(

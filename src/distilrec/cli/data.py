@@ -108,6 +108,8 @@ def convert(
 
     if target.suffix not in (".parquet", ".csv"):
         raise DataError(f"{target}: can write .parquet and .csv, not {target.suffix or 'a file without extension'!r}")
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise DataError(f"{target} is the log itself; write to another file")
     given = _given(user=user, item=item, time=time, rating=rating, weight=weight, label=label, part=part)
     prepared = load(DataConfig(source=source, split={"kind": "column" if part else "random"}), given=given)
     table = to_table(prepared, parts=bool(part))

@@ -14,6 +14,7 @@ from distilrec.data.domains import Domains, Places, taken_elsewhere
 from distilrec.data.features import Features, FeatureWriter
 from distilrec.data.guess import Guess, guess, guess_items
 from distilrec.data.interactions import Dataset, Ids, Interactions
+from distilrec.data.items import categories_of
 from distilrec.data.load import Prepared, from_dataframe, load
 from distilrec.data.named import NAMED_SETS, data_homes, named_folder
 from distilrec.data.sampling import (
@@ -79,6 +80,7 @@ __all__ = [
     "UserBatches",
     "audit",
     "audit_domain",
+    "categories_of",
     "clusters",
     "contents_of",
     "cycles",

@@ -177,7 +177,7 @@ def _cold_users(rows: _Rows) -> Finding:
     asked = np.unique(rows.users[rows.test])
     count = int((np.bincount(rows.users[rows.known], minlength=rows.n_users)[asked] == 0).sum())
     sentence = f"{count:,} of {len(asked):,} test users ({count / max(1, len(asked)):.1%}) have no history."
-    return _finding("cold-users", count, sentence, "Every test user has a history.", "note")
+    return _finding("cold-users", count, sentence, "Every test user took something before.", "note")
 
 
 def _cold_items(rows: _Rows) -> Finding:

@@ -16,12 +16,13 @@ from distilrec.data.guess_content import guess_content
 from distilrec.data.look import Look, look_at
 from distilrec.data.named import locate
 from distilrec.data.names import says_id, words_mean
-from distilrec.data.split_kinds import ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
+from distilrec.data.split_kinds import PART_CODES, VALIDATION, ColumnSplit, LeaveLastOut, RandomSplit, SplitConfig
 from distilrec.data.typed import check_columns
 from distilrec.errors import DataError
 
 __all__ = ["Guess", "guess", "guess_columns", "guess_item_columns", "guess_items"]
 
+OWN_VALIDATION = 0.1  # of train, where the parts of a column have none
 _STEPS = 20  # of a scale of ratings; more distinct values are an amount
 
 # What the values of each meaning are, in the order in which meanings choose their columns.
@@ -163,7 +164,7 @@ def guess(
         source=str(source),
         columns=columns,
         like_threshold=threshold,
-        split=_split(columns),
+        split=_split(table, columns),
         items=None if items is None else guess_items(source, items),
     )
     return Guess(columns, reasons, notes, config)
@@ -231,7 +232,11 @@ def _threshold(look: Look) -> float | None:
     return float(values.filter(values >= low + 0.7 * (high - low))[0])
 
 
-def _split(columns: Columns) -> SplitConfig:
+def _split(table: Table, columns: Columns) -> SplitConfig:
     if columns.part is not None:
-        return ColumnSplit()
+        names = (
+            table.collect(table.frame.select(pl.col(columns.part).cast(pl.String).unique())).to_series().drop_nulls()
+        )
+        codes = {PART_CODES.get(name.strip().lower()) for name in names}
+        return ColumnSplit(validation=0.0 if VALIDATION in codes else OWN_VALIDATION)
     return LeaveLastOut() if columns.time is not None else RandomSplit()

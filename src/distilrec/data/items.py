@@ -13,7 +13,7 @@ from distilrec.data.interactions import Ids
 from distilrec.data.typed import as_numbers, check_columns, id_column
 from distilrec.errors import DataError
 
-__all__ = ["align_items", "read_items"]
+__all__ = ["align_items", "categories_of", "read_items"]
 
 
 def read_items(table: Table, columns: ItemColumns, without: Collection[str] = ()) -> pl.DataFrame:
@@ -59,6 +59,19 @@ def align_items(items: pl.DataFrame, item_ids: Ids) -> tuple[pl.DataFrame, tuple
             f"{items.height - placed.height:,} rows of the items file were left out: repeated, or not in the log."
         )
     return aligned, tuple(notes)
+
+
+def categories_of(values: pl.Series) -> list[list[str]]:
+    """The categories of each row of a column: of a list its values, of "a|b" two, of nothing none.
+
+    >>> categories_of(pl.Series(["Drama|War", None])), categories_of(pl.Series([["Drama", None]]))
+    ([['Drama', 'War'], []], [['Drama']])
+    """
+    if isinstance(values.dtype, pl.List):
+        lists = values.cast(pl.List(pl.String)).list.drop_nulls()
+    else:
+        lists = values.cast(pl.String).str.split("|")
+    return [[value for value in row or [] if value] for row in lists.to_list()]
 
 
 def _title(table: Table, name: str) -> pl.Expr:

@@ -42,7 +42,7 @@ _CURES: dict[Need, str] = {
     "hidden": "record the teacher with `record: {hidden: true}`, if it has hidden states",
     "item_vectors": "record the teacher with `record: {kind: factored}`, if it has vectors",
     "users": "distil into a model that looks users up, such as matrix_factorization",
-    "others": "record some with `record: {tail: 100}`, and not with kind full",
+    "others": "record some with `record: {tail: 100}`, a k of fewer items than there are, and not with kind full",
     "unlisted": "record some with `record: {tail: 100}`",
     "members": "record them with `record: {members: true}`, or give `members` to `distil`",
     "checkpoints": "record some with `record: {members: true, checkpoints: 3}`, of members that are trained by steps",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -61,8 +63,9 @@ class Attributes(Encoder):
                 parts.append(_marks([str(each) for each in found], value))
             else:
                 mean, deviation = found
-                known = isinstance(value, int | float) and np.isfinite(value)
-                parts.append(np.array([(value - mean) / deviation if known else 0.0, known], np.float32))  # type: ignore[operator]
+                number = _number(value)
+                told = [0.0, 0.0] if number is None else [(number - float(mean)) / float(deviation), 1.0]
+                parts.append(np.array(told, np.float32))
         return np.concatenate(parts)
 
 
@@ -81,11 +84,10 @@ def learn_attributes(config: AttributesConfig, contents: Contents) -> Attributes
             for name, value in row.items():
                 if value is None:
                     continue
-                if isinstance(value, int | float) and not isinstance(value, bool):
-                    if np.isfinite(value):
-                        sums[name] += (1.0, value, value * value)
-                else:
+                if isinstance(value, bool | str) or not isinstance(value, int | float | Decimal):
                     numeric[name] = False
+                elif (number := _number(value)) is not None:
+                    sums[name] += (1.0, number, number * number)
                 counts[name].update(_categories(value))
     learned: dict[str, tuple[str, ...] | tuple[float, float]] = {}
     for name, found in counts.items():
@@ -96,6 +98,15 @@ def learn_attributes(config: AttributesConfig, contents: Contents) -> Attributes
             kept = sorted(found, key=lambda category: (-found[category], category))[: config.categories]
             learned[name] = tuple(kept)
     return config.model_copy(update={"learned": learned})
+
+
+def _number(value: Any) -> float | None:
+    """Of numbers, and of texts that are one, as new items may have it; None where it is no finite one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _categories(value: Value) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from distilrec.data import ModalityKind
 from distilrec.encoders.cache import VectorPrecision
 
-__all__ = ["Encoder", "EncoderConfig", "fingerprint_of"]
+__all__ = ["Encoder", "EncoderConfig", "fingerprint_of", "located"]
+
+PLACES = ("model", "path", "adapter")  # settings that name files, or something on a hub
 
 
 class EncoderConfig(BaseModel):
@@ -29,6 +31,12 @@ class EncoderConfig(BaseModel):
     kind: ClassVar[ModalityKind]
 
     stored: VectorPrecision = "float32"
+
+
+def located(config: EncoderConfig, change: Callable[[str], str]) -> EncoderConfig:
+    """The settings with what names files changed; names on a hub are given to `change`, too."""
+    places = {key: getattr(config, key, None) for key in PLACES}
+    return config.model_copy(update={key: change(place) for key, place in places.items() if place is not None})
 
 
 class Encoder(ABC):
@@ -45,8 +53,8 @@ class Encoder(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change when settings, code or the model's files do; without loading the model."""
-        config = self.config
-        if getattr(config, "adapter", None) is not None:  # its files count, not where they lie
+        config = located(self.config, lambda place: "" if Path(place).exists() else place)  # its files count, not where
+        if getattr(config, "adapter", None) is not None:
             config = config.model_copy(update={"adapter": "adapter"})
         told = f"{type(self).__name__} {self.version} {config.model_dump_json(exclude={'stored'})}"
         return fingerprint_of(told, self.files())

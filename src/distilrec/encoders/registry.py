@@ -20,7 +20,7 @@ from distilrec.encoders.audio import (
     OnnxAudio,
     OnnxAudioConfig,
 )
-from distilrec.encoders.base import Encoder, EncoderConfig
+from distilrec.encoders.base import Encoder, EncoderConfig, located
 from distilrec.encoders.image import (
     EfficientNetLite,
     EfficientNetLiteConfig,
@@ -34,7 +34,15 @@ from distilrec.encoders.text import TextConfig, TextEncoder
 from distilrec.encoders.vectors import Vectors, VectorsConfig
 from distilrec.errors import ArtefactError
 
-__all__ = ["ADAPTER", "AnyEncoderConfig", "build_encoder", "load_encoder", "save_encoder"]
+__all__ = [
+    "ADAPTER",
+    "AnyEncoderConfig",
+    "build_encoder",
+    "check_encoder",
+    "load_encoder",
+    "read_encoder",
+    "save_encoder",
+]
 
 FILE, ADAPTER = "encoder.json", "adapter"
 
@@ -85,7 +93,8 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
 
     An adapter goes along; the model itself is named, not copied.
     """
-    config = encoder.config.model_dump(mode="json")
+    here = located(encoder.config, lambda place: str(Path(place).resolve()) if Path(place).exists() else place)
+    config = here.model_dump(mode="json")
     if config.get("adapter") is not None:
         source, config["adapter"] = Path(config["adapter"]), ADAPTER
         if source.resolve() != (folder / ADAPTER).resolve():
@@ -101,18 +110,31 @@ def load_encoder(folder: Path) -> Encoder:
 
     Raises ArtefactError where it is damaged, and where the encoder isn't the one that it was: its model has changed.
     """
+    encoder, fingerprint = read_encoder(folder)
+    check_encoder(encoder, fingerprint)
+    return encoder
+
+
+def read_encoder(folder: Path) -> tuple[Encoder, str]:
+    """The encoder and its fingerprint, without a look at its model, which needn't be there before it is used.
+
+    Raises ArtefactError where they can't be read.
+    """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if content["config"].get("adapter") == ADAPTER:
             content["config"]["adapter"] = str(folder / ADAPTER)
         config: EncoderConfig = TypeAdapter(AnyEncoderConfig).validate_python(content["config"])
-        fingerprint = content["fingerprint"]
+        fingerprint = str(content["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"The encoder in {folder} can't be read: {error}; encode its content again") from error
-    encoder = build_encoder(config)
+    return build_encoder(config), fingerprint
+
+
+def check_encoder(encoder: Encoder, fingerprint: str) -> None:
+    """Raise ArtefactError where it isn't the one with this fingerprint."""
     if encoder.fingerprint != fingerprint:
         raise ArtefactError(
-            f"The encoder in {folder} isn't the one that it was (now {encoder.fingerprint}, then {fingerprint}): its "
-            "model or DistilRec changed, so new vectors wouldn't fit the old ones; encode and train again"
+            f"The {type(encoder).__name__} isn't the one that it was (now {encoder.fingerprint}, then {fingerprint}): "
+            "its model or DistilRec changed, so new vectors wouldn't fit the old ones; encode and train again"
         )
-    return encoder

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 import distilrec
 from distilrec.bundle import ItemContent
-from distilrec.data import Prepared
+from distilrec.data import Prepared, categories_of
 from distilrec.encoders import TextEncoder, save_encoder
 from distilrec.errors import ModelError
 from distilrec.export.graphs import write_query_graph, write_tower_graph
@@ -114,9 +114,9 @@ def _attributes(items: pl.DataFrame | None) -> dict[str, list[list[str]]]:
         name = values.name
         if name in ("item", "title") or values.dtype not in (pl.String, pl.List(pl.String)):
             continue
-        lists = values.str.split("|") if values.dtype == pl.String else values.list.drop_nulls()
-        if lists.explode().drop_nulls().n_unique() <= VALUES:
-            found[name] = lists.fill_null([]).to_list()
+        lists = categories_of(values)
+        if len({value for row in lists for value in row}) <= VALUES:
+            found[name] = lists
     return found
 
 
@@ -124,7 +124,7 @@ def _asked(model: DotProductModel, queries: Queries, targets: Ragged) -> dict[st
     """Evenly spaced queries of those that have targets, and what the model answers."""
     asked = np.flatnonzero(targets.lengths > 0)
     asked = asked[:: -(-len(asked) // HELD_OUT_QUERIES) or 1]
-    queries, targets = queries[asked], targets[asked]
+    queries, targets = Queries(queries.users, queries.histories)[asked], targets[asked]  # as a server is asked
     lists, _ = rank(model, queries, K)
     answers = Ragged.from_lengths((lists >= 0).sum(1), lists[lists >= 0])
     arrays = {"users": queries.users.astype(np.int32)}

@@ -12,7 +12,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distilrec.data import Split
 from distilrec.errors import ModelError
-from distilrec.models.placement import Placement
 from distilrec.models.ridge import Ridge
 from distilrec.models.sequence import SequenceModel
 from distilrec.models.start import minimise
@@ -37,8 +36,7 @@ def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
     the share of the largest likelihood, among queries that seek one and queries that don't; a logistic regression from
     the difference of both sides' log-sum-exp of scores, and the state. Then the number, which is returned, is the
     largest at which warm items keep 1 - `cost` of the NDCG@10 that they have among themselves: cold items get the room
-    that this costs, and no more. Where content is for new items only, those that come later get the same. Raises
-    ModelError where items have no biases.
+    that this costs, and no more. Items that come later get the same. Raises ModelError where items have no biases.
     """
     assert split.cold_items is not None  # the caller has looked
     biases = _biases(model)
@@ -57,7 +55,7 @@ def fit_room_(model: SequenceModel, split: Split, cost: float) -> float:
         biases.copy_(torch.where(cold, given + middle, given))
         low, high = (middle, high) if _ndcg(model, queries, sought) >= wanted else (low, middle)
     biases.copy_(torch.where(cold, given + low, given))
-    if isinstance(model.tower, Placement):
+    if model.tower is not None:
         model.tower.add_to_new_(torch.cat([shift, torch.tensor([low])]))
     return low
 

@@ -95,7 +95,7 @@ class Placement(ContentMaps):
         self.mean.requires_grad_(True)
 
     def add_to_new_(self, shift: Tensor) -> None:
-        """Add (D,) to the vectors, with their biases, of all items that are known by content alone, in place."""
+        """As ContentMaps', of all items that are known by content alone."""
         with torch.no_grad():
             self.mean.add_(shift)
 

@@ -51,6 +51,9 @@ class ContentConfig(ModelConfig):
     def _something(self) -> Self:
         if IDS in self.modalities:
             raise ValueError(f"{IDS!r} is no modality; say ids: true")
+        twice = next((name for name in self.modalities if self.modalities.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"content names {twice!r} twice")
         if not self.modalities:
             raise ValueError("content names no modality; leave it out for a model that knows items by their ids alone")
         if self.new_only and not self.ids:
@@ -124,6 +127,10 @@ class ContentMaps(nn.Module, ABC):
                 part.last.bias[-1] += state @ part.last.bias[:-1]
             if self.ids is not None:
                 self.ids[:, -1] += self.ids[:, :-1] @ state
+
+    @abstractmethod
+    def add_to_new_(self, shift: Tensor) -> None:
+        """Add (D,) to the vectors, with their biases, of items that come later, in place."""
 
     def encode(self, features: Mapping[str, NDArray[np.floating]], n_items: int) -> Tensor:
         """(n, D): vectors of new items, from vectors (n, D_m) of some of the modalities; NaN rows aren't known.
@@ -206,6 +213,16 @@ class ItemTower(ContentMaps):
         super().add_to_biases_(state)
         with torch.no_grad():
             self.gate[:, :-2] -= self.gate[:, -2:-1] * state
+
+    def add_to_new_(self, shift: Tensor) -> None:
+        """As ContentMaps', in the maps, whose weights sum to one; it is undone in the gates, which read what they give.
+
+        Vectors of items that training has seen are made anew only where the tower is run.
+        """
+        with torch.no_grad():
+            for place, part in enumerate(self.each_part()):
+                part.last.bias.add_(shift)
+                self.gate[place, -1] -= self.gate[place, :-1] @ shift
 
     def gates(self) -> Tensor:
         """(N, M): the weight of each modality, then of ids, in each item's vector."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
+
+import torch
 
 from distilrec.errors import RecipeError
 from distilrec.models import (
@@ -20,6 +21,7 @@ from distilrec.models import (
 from distilrec.pipeline.stages import Stage
 from distilrec.pipeline.task import Context, Task
 from distilrec.pipeline.tasks import saved
+from distilrec.ranking import evaluate
 from distilrec.recipe import Student
 
 __all__ = ["Factorise", "Truncate"]
@@ -34,14 +36,11 @@ class Truncate(Task):
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
         """Truncate the best member with vectors, and save; the bytes are those of its components and codes."""
-        candidates: list[tuple[float, DotProductModel | IALS]] = []  # with their validation quality, where it is known
-        for member in self.members:
-            model, curve = context.model(member), context.store.result(member)["curve"]
-            if isinstance(model, DotProductModel | IALS):
-                candidates.append((max((epoch["validation"] or 0.0 for epoch in curve), default=0.0), model))
-        if not candidates:
+        models = [model for model in map(context.model, self.members) if isinstance(model, DotProductModel | IALS)]
+        if not models:
             raise RecipeError("the control 'truncated teacher' needs a member with vectors; leave it out")
-        _, best = max(candidates, key=itemgetter(0))
+        asked = context.prepared.split.queries("validation")
+        best = models[0] if len(models) == 1 else max(models, key=lambda each: evaluate(each, *asked)["ndcg@10"].mean())
         rank, parameters, size = truncate_(best, int(context.store.result(self.like)["bytes"]))
         kept = saved(best, context.store.folder(self.stage))
         return {**kept, "rank": rank, "bytes": size, "parameters": parameters}
@@ -56,11 +55,14 @@ class Factorise(Task):
     seed: int
 
     def execute(self, context: Context, on_progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
-        """Factorise, and save; the seconds are those of training."""
+        """Factorise, and save; the seconds are those of training. Items that were held out stay unknown to it."""
         begin = time.monotonic()
         train = context.prepared.split.train
         assert isinstance(self.student.model, VectorConfig)  # what is trained has vectors
         kept = self.student.model.model_dump(include={"embedding_size", "item_bias"})
         config = MatrixFactorizationConfig.model_validate(kept)
         model = factorise(context.model(self.teacher), train, config, seed=self.seed)
+        cold = context.prepared.split.cold_items
+        if cold is not None:
+            model.items.data[torch.from_numpy(cold)] = 0.0
         return saved(model, context.store.folder(self.stage), student=self.student, seconds=time.monotonic() - begin)

@@ -10,16 +10,20 @@ import yaml
 from pydantic import ValidationError
 
 from distilrec.data import NAMED_SETS
+from distilrec.encoders import located
 from distilrec.errors import RecipeError
 from distilrec.recipe.schema import Recipe
 
 __all__ = ["read_recipe", "write_recipe"]
 
+MERGE = "tag:yaml.org,2002:merge"
 
-def read_recipe(path: Path) -> Recipe:
+
+def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe; a data file in it may be given relative to the recipe. Raises RecipeError naming the key."""
+    path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe; `distilrec init FILE` writes one for your data") from error
     except yaml.MarkedYAMLError as error:
@@ -35,6 +39,19 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         raise RecipeError(f"{path}: {_first_mistake(error)}") from error
     return _with_paths(recipe, path.parent)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice in a mapping, of which YAML's own would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = getattr(key, "value", None)
+            if isinstance(name, str) and key.tag != MERGE and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} comes twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def _first_mistake(error: ValidationError) -> str:
@@ -76,7 +93,8 @@ def _with_each_path(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
     if items is not None:
         data = data.model_copy(update={"items": items.model_copy(update={"path": change(items.path)})})
     home = None if recipe.teacher_from is None else change(recipe.teacher_from)
-    return recipe.model_copy(update={"data": data, "teacher_from": home})
+    encoders = {name: located(encoder, change) for name, encoder in recipe.encoders.items()}
+    return recipe.model_copy(update={"data": data, "teacher_from": home, "encoders": encoders})
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -97,9 +115,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _with_tags(short: Any, full: Any) -> Any:
-    """Put the keys back that say which model, split or method is meant: they are defaults of their own classes."""
+    """Put the keys back that say which model, split, method or encoder is meant: defaults of their own classes."""
     if isinstance(short, dict):
-        tags = {key: full[key] for key in ("model", "kind", "method") if isinstance(full.get(key), str)}
+        tags = {key: full[key] for key in ("model", "kind", "method", "encoder") if isinstance(full.get(key), str)}
         return {**tags, **{key: _with_tags(value, full[key]) for key, value in short.items()}}
     if isinstance(short, list):
         return [_with_tags(*pair) for pair in zip(short, full, strict=True)]

@@ -314,6 +314,10 @@ class Recipe(Part):
         strangers = {name for method in methods for name in getattr(method, "weights", {})}
         strangers -= {member.name for member in self.teacher}
         found = [f"{min(strangers)!r} is weighed, and is no member of the teacher"] if strangers else []
+        for method in methods:
+            weights = getattr(method, "weights", {})
+            if weights and not any(weights.get(member.name, 1.0) for member in self.teacher):
+                found.append(f"the method {method.method!r} weighs every member of the teacher 0")
         found += [lacking for method in methods if (lacking := method.lacking(supply)) is not None]
         return found[0] if found and settings.distillation.alpha else None
 

@@ -119,17 +119,25 @@ class Served:
         return HeldOut(Queries(users, queries), targets, expected)
 
     def extended(
-        self, features: Mapping[str, NDArray[np.floating[Any]]], ids: Sequence[Any], titles: Sequence[str]
+        self,
+        features: Mapping[str, NDArray[np.floating[Any]]],
+        ids: Sequence[Any],
+        titles: Sequence[str],
+        attributes: Attributes,
     ) -> Served:
-        """With new items, placed by vectors of their content as `Student.placed` takes them; no training."""
+        """With new items, placed by vectors of their content as `Student.placed` takes them; no training.
+
+        attributes: by name the values of each new item; it has none of those that aren't named.
+        """
         student = self.student.extended(features, len(ids))
-        attributes = {name: [*values, *([] for _ in ids)] for name, values in self.attributes.items()}
+        none: list[list[str]] = [[] for _ in ids]
+        wider = {name: [*values, *attributes.get(name, none)] for name, values in self.attributes.items()}
         return replace(
             self,
             student=student,
             items=self.items.extended(ids),
             titles=[*self.titles, *titles],
-            attributes=attributes,
+            attributes=wider,
         )
 
     def save(self, folder: Path) -> None:

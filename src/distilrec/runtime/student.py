@@ -177,11 +177,15 @@ class Student:
                 "content"
             )
         for name, given in features.items():
-            expected = (n, self.content.get(name))
-            if np.shape(given) != expected:
+            width = self.content.get(name)
+            if width is None:
                 raise DataError(
-                    f"new items: expected vectors of {', '.join(self.content)}, {name!r} with shape {expected}, given "
-                    f"{np.shape(given)}; give what the encoder of that modality makes"
+                    f"new items: no content is called {name!r}; this student reads {', '.join(self.content)}"
+                )
+            if np.shape(given) != (n, width):
+                raise DataError(
+                    f"new items: vectors of {name!r} have the shape {np.shape(given)}, expected ({n}, {width}); give "
+                    "what the encoder of that content makes"
                 )
         read, known = {}, np.zeros((n, len(self.content)), np.float32)
         for place, (name, width) in enumerate(self.content.items()):

@@ -79,11 +79,14 @@ class Stored(Struct):
 
 
 class NewItem(Struct, forbid_unknown_fields=True):
-    """An item that the student wasn't trained on. vectors: by modality, as its encoder makes them."""
+    """An item that the student wasn't trained on. vectors: by modality, as its encoder makes them. attributes: by name,
+    the values that filters find it by.
+    """
 
     item: Id
     vectors: dict[str, Vector]
     title: Annotated[str, Meta(max_length=1_000)] | None = None
+    attributes: Annotated[dict[Name, Annotated[list[Name], Meta(max_length=1_000)]], Meta(max_length=100)] = {}
 
 
 class NewItems(Struct, forbid_unknown_fields=True):

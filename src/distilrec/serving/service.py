@@ -150,6 +150,9 @@ class Service:
                     raise DataError(
                         f"{item.item!r} is no new id, comes twice, or is of another type than the items' ids"
                     )
+            there = self.engine.served.attributes
+            for name in (name for item in items for name in item.attributes if name not in there):
+                raise DataError(f"no attribute is called {name!r}; there are {', '.join(there) or 'none'}")
             wider = _placed(self.engine.served, items)  # before anything is kept
             await self.state.add_items([(item.item, msgspec.json.encode(item)) for item in items])
             self.engine = Engine(wider, self.engine.nearest)
@@ -281,4 +284,5 @@ def _placed(served: Served, items: Sequence[NewItem]) -> Served:
     ids = [served.items.read(item.item) for item in items]
     if None in ids:
         raise DataError(f"{items[ids.index(None)].item!r} is of another type than the items' ids")
-    return served.extended(features, ids, [item.title or str(item.item) for item in items])
+    attributes = {name: [item.attributes.get(name, []) for item in items] for name in served.attributes}
+    return served.extended(features, ids, [item.title or str(item.item) for item in items], attributes)

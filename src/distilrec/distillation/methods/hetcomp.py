@@ -16,6 +16,7 @@ from distilrec.distillation.draw import OTHERS, as_lists
 from distilrec.distillation.method import Method, Need, Setting, Step, Term
 from distilrec.distillation.ranks import highest
 from distilrec.distillation.union import Lists, vote
+from distilrec.errors import SoftLabelError
 from distilrec.losses.ranking import listed_first, plackett_luce
 from distilrec.soft_labels import SoftLabels
 
@@ -64,6 +65,15 @@ class HetComp(Method):
     def listed(self) -> int:
         """The pool."""
         return max(self.pool, self.compared)
+
+    def check(self, setting: Setting) -> None:
+        """Raise SoftLabelError also where nothing would come below the pool."""
+        if self.pool >= setting.log.n_items:
+            raise SoftLabelError(
+                f"hetcomp: its pool of {self.pool} holds all {setting.log.n_items} items, so nothing comes below it; "
+                "set `pool` to fewer"
+            )
+        super().check(setting)
 
     def term(self, setting: Setting) -> Term:
         """See `Method.term`."""
