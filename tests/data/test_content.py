@@ -172,3 +172,22 @@ def test_numbers_that_are_none_are_no_content():
     price = [float("nan"), 2.0, 3.0, 4.0]
     contents = contents_of(frame(price=price), "id", Modality(kind="attributes", columns=("price",)), IDS)
     assert contents.known.tolist() == [True, False, False, False]
+
+
+def test_file_names_that_lead_nowhere_are_counted(tmp_path):
+    """A folder that was moved would take the pictures of half a catalogue without a word."""
+    (tmp_path / "there.png").write_bytes(b"x")
+    names = ["there.png", "gone.png", None, "far/gone.png"]
+    pl.DataFrame({"id": [0, 1, 2, 3], "picture": names}).write_parquet(tmp_path / "items.parquet")
+    modality = Modality(kind="image", columns=("picture",))
+    contents = contents_of(open_table(tmp_path / "items.parquet"), "id", modality, Ids(pl.Series([0, 1, 2, 3])))
+    assert contents.known.tolist() == [True, False, False, False]
+    assert contents.lost == (2, str(tmp_path / "gone.png"))
+
+
+def test_an_items_file_of_other_ids_is_refused(tmp_path):
+    """Titles and content would be missing of every item, which reads like empty columns."""
+    pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"]}).write_csv(tmp_path / "log.csv")
+    pl.DataFrame({"item": ["A-1", "B-1"], "title": ["x", "y"]}).write_csv(tmp_path / "items.csv")
+    with pytest.raises(DataError, match=r"none of the ids in column 'item', such as 'A-1', is an item of log.*'a'"):
+        load(DataConfig(source=str(tmp_path / "log.csv"), items={"path": str(tmp_path / "items.csv")}))

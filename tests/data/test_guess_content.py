@@ -52,6 +52,11 @@ def test_values_tell(values, kind):
     assert [each for each, _ in guessed(x=values).values()] == [kind]
 
 
+def test_vectors_written_as_text_are_no_words():
+    """A CSV's "[0.1, 0.2]" would be read by a language model."""
+    assert guessed(x=[f"[{n}.25, -0.5, 1e-3]" for n in range(N)]) == {}
+
+
 def test_what_later_times_wrote_is_kept_apart():
     """A rating or an award tells what people came to think, which the user's future is made of."""
     columns = ItemColumns(item="id")

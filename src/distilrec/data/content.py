@@ -61,7 +61,8 @@ class Modality(BaseModel):
 class Contents:
     """One modality of a catalogue, read when it is asked for.
 
-    table, item: the items file and its column of ids. known: (N,) bool, the items that have this content.
+    table, item: the items file and its column of ids. known: (N,) bool, the items that have this content. lost: how
+    many file names lead to no file, and one of them.
     """
 
     modality: Modality
@@ -69,6 +70,7 @@ class Contents:
     item: str
     item_ids: Ids
     known: NDArray[np.bool_]
+    lost: tuple[int, str] | None = None
 
     def blocks(self, rows: int = 1024) -> Iterator[tuple[NDArray[np.int32], list[Any]]]:
         """Item places (n,) and their values, n <= `rows`, in the order of the file; only of items that are known.
@@ -198,11 +200,14 @@ def contents_of(table: Table, item: str, modality: Modality, item_ids: Ids) -> C
     asked = table.frame.select(id_column(table, item).alias("item"), *contents._values())
     wanted = modality.columns if contents._are_files else ()
     frame = table.collect(asked.select("item", contents._present(), *wanted))
-    there = contents._there(frame) if wanted else frame["present"].to_numpy()
+    named = frame["present"].to_numpy()
+    there = contents._there(frame) if wanted else named
     places = item_ids.encode(frame["item"])
     known = np.zeros(len(item_ids), np.bool_)
     known[places[there & (places >= 0)]] = True
-    return Contents(modality, table, item, item_ids, known)
+    astray = np.flatnonzero(named & ~there & (places >= 0))
+    lost = (len(astray), str(contents._path(frame[wanted[0]][int(astray[0])]))) if len(astray) else None
+    return Contents(modality, table, item, item_ids, known, lost)
 
 
 def _check_types(table: Table, modality: Modality) -> None:
@@ -219,9 +224,11 @@ def _check_types(table: Table, modality: Modality) -> None:
             "attributes": dtype != pl.Binary,
         }[modality.kind]
         if not fits:
-            expected = {"vectors": "lists of numbers"}.get(modality.kind, "bytes or file names")
-            if modality.kind in ("text", "attributes"):
-                expected = "anything but bytes"
+            expected = {
+                "text": "anything but bytes",
+                "attributes": "anything but bytes",
+                "vectors": "lists of numbers, which a text file can't hold, but Parquet can",
+            }.get(modality.kind, "bytes or file names")
             raise DataError(
                 f"{table.name}: column {name!r} holds {dtype}, and {modality.kind} takes {expected}; "
                 "name another column, or another kind"

@@ -28,6 +28,7 @@ _ENDINGS: dict[str, ModalityKind] = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"), "image"),
     **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3"), "audio"),
 }
+_NUMBERS = r"^\s*\[\s*-?[0-9.]+([eE][-+]?[0-9]+)?\s*(,|\s|\])"  # how vectors are written as text
 _WORDS = 4  # on average; columns of fewer are categories where they repeat
 _LATER = {
     *("rating", "ratings", "stars", "score", "scores", "votes", "vote", "award", "awards", "reviews", "popularity"),
@@ -84,6 +85,8 @@ def _kind(look: Look) -> ModalityKind | None:
         return "vectors" if values.dtype.inner.is_numeric() else "attributes"
     if values.dtype != pl.String:
         return "attributes" if values.dtype.is_numeric() or values.dtype == pl.Boolean else None
+    if values.head(100).str.contains(_NUMBERS).all():
+        return None  # vectors as text, which the file can't hold as such
     endings = {_ENDINGS.get(f".{text.rsplit('.', 1)[-1].lower()}") for text in values.head(100)}
     if len(endings) == 1 and None not in endings:
         return endings.pop()

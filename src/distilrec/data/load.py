@@ -129,7 +129,14 @@ def _with_items(dataset: Dataset, about: _About) -> Dataset:
             "each item an id of its own in both"
         )
     vectors = [name for modality in about.content.values() if modality.kind == "vectors" for name in modality.columns]
-    items, notes = align_items(read_items(about.table, columns, vectors), dataset.item_ids)
+    told = read_items(about.table, columns, vectors)
+    if len(told) and not (dataset.item_ids.encode(told["item"]) >= 0).any():
+        log, there = dataset.item_ids.values[0], told["item"][0]
+        raise DataError(
+            f"{about.table.name}: none of the ids in column {columns.item!r}, such as {there!r}, is an item of "
+            f"{dataset.name}, such as {log!r}; name the column that holds the log's ids"
+        )
+    items, notes = align_items(told, dataset.item_ids)
     contents = {
         name: contents_of(about.table, columns.item, modality, dataset.item_ids)
         for name, modality in about.content.items()

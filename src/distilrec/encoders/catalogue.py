@@ -25,19 +25,24 @@ SHOWN = 3  # items that are named where their content can't be read
 class Encoding:
     """What an encoding did.
 
-    encoded: contents that weren't in the cache. faults: why content couldn't be read, by item id.
+    encoded: contents that weren't in the cache. faults: why content couldn't be read, by item id. lost: as Contents'.
     """
 
     features: Features
     encoded: int
     faults: dict[Any, str] = field(default_factory=dict)
+    lost: tuple[int, str] | None = None
 
     def notes(self, name: str) -> tuple[str, ...]:
-        """A sentence where content couldn't be read; name: of the modality."""
-        if not self.faults:
-            return ()
-        some = "; ".join(f"item {item}: {why}" for item, why in list(self.faults.items())[:SHOWN])
-        return (f"{len(self.faults):,} items count as without {name}, which couldn't be read: {some}.",)
+        """A sentence where content couldn't be read, and one where files weren't found; name: of the modality."""
+        notes = []
+        if self.faults:
+            some = "; ".join(f"item {item}: {why}" for item, why in list(self.faults.items())[:SHOWN])
+            notes.append(f"{len(self.faults):,} items count as without {name}, which couldn't be read: {some}.")
+        if self.lost is not None:
+            number, path = self.lost
+            notes.append(f"{number:,} file names of {name} lead to no file, such as {path}; these count as without.")
+        return tuple(notes)
 
 
 def cache_home() -> Path:
@@ -83,11 +88,13 @@ def encode_contents(
             progress(done, of)
     if writer is None:
         why = f": {next(iter(faults.values()))}" if faults else ""
+        if contents.lost is not None:
+            why = f": there is no file {contents.lost[1]}"
         raise DataError(
             f"{contents.table.name}: no {contents.modality.kind} in {', '.join(contents.modality.columns)} can be read"
             f"{why}; correct the columns, or leave the modality out"
         )
-    return Encoding(writer.finish(), encoded, faults)
+    return Encoding(writer.finish(), encoded, faults, contents.lost)
 
 
 def _encode_missing(
