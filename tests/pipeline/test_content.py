@@ -339,7 +339,7 @@ def test_students_that_read_content_are_tuned(files, tmp_path):
 
 
 def test_only_texts_that_are_read_are_fine_tuned(files):
-    with pytest.raises(ValueError, match=r"fine_tuning\.vector: fine-tuned are encoders of text that a model reads"):
+    with pytest.raises(ValueError, match=r"fine_tuning\.vector: fine-tuned are encoders of text that have no"):
         Recipe.model_validate(content(files, fine_tuning={"vector": {}}))
 
 

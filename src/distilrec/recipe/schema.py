@@ -152,11 +152,12 @@ class Recipe(Part):
             there = ", ".join(content) or "nothing"
             raise ValueError(f"encoders.{strange[0]}: no such content in data.items.content, which names {there}")
         for name in self.fine_tuning:
-            encoder = self.encoder(name) if name in read else None
+            if name not in read:
+                raise ValueError(f"fine_tuning.{name}: models read {', '.join(sorted(read)) or 'no content'}; leave it out")
+            encoder = self.encoder(name)
             if not isinstance(encoder, TextConfig | LanguageModelConfig) or encoder.adapter is not None:
                 raise ValueError(
-                    f"fine_tuning.{name}: fine-tuned are encoders of text that a model reads and that have no adapter "
-                    "yet; leave it out"
+                    f"fine_tuning.{name}: fine-tuned are encoders of text that have no adapter yet; leave it out"
                 )
 
     def _check_content_controls(self, read: set[str]) -> None:

@@ -144,8 +144,8 @@ def check_scores(scores: Tensor, queries: Queries, n_items: int) -> None:
         row, item = (int(place) for place in (~scores.isfinite()).nonzero()[0])
         raise SoftLabelError(
             f"record: the teacher gives item {item} the score {scores[row, item].item()} for user "
-            f"{queries.users[row]}; the student would learn NaN. It has probably diverged: train it with a "
-            "lower learning rate"
+            f"{queries.users[row]}; the student would learn NaN. Give items that it doesn't know a low number; a "
+            "model that has diverged needs a lower learning rate"
         )
 
 
