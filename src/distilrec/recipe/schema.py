@@ -153,7 +153,9 @@ class Recipe(Part):
             raise ValueError(f"encoders.{strange[0]}: no such content in data.items.content, which names {there}")
         for name in self.fine_tuning:
             if name not in read:
-                raise ValueError(f"fine_tuning.{name}: models read {', '.join(sorted(read)) or 'no content'}; leave it out")
+                raise ValueError(
+                    f"fine_tuning.{name}: models read {', '.join(sorted(read)) or 'no content'}; leave it out"
+                )
             encoder = self.encoder(name)
             if not isinstance(encoder, TextConfig | LanguageModelConfig) or encoder.adapter is not None:
                 raise ValueError(
