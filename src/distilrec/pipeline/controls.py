@@ -64,5 +64,6 @@ class Factorise(Task):
         model = factorise(context.model(self.teacher), train, config, seed=self.seed)
         cold = context.prepared.split.cold_items
         if cold is not None:
-            model.items.data[torch.from_numpy(cold)] = 0.0
+            for part in [model.items] if model.bias is None else [model.items, model.bias]:
+                part.data[torch.from_numpy(cold)] = 0.0
         return saved(model, context.store.folder(self.stage), student=self.student, seconds=time.monotonic() - begin)

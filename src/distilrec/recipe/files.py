@@ -45,12 +45,13 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that comes twice in a mapping, of which YAML's own would drop the first without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = getattr(key, "value", None)
-            if isinstance(name, str) and key.tag != MERGE and name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} comes twice", key.start_mark)
-            seen.add(name)
+        seen = set[str]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
