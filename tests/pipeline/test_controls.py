@@ -28,9 +28,7 @@ def made(tmp_path):
         context.__dict__["prepared"] = Prepared(data)
         stages = {name: Stage(name, {}, ()) for name in (*models, "like", "made")}
         for name, model in models.items():
-            context.store.folder(stages[name]).mkdir(parents=True)
             save_model(model, context.store.folder(stages[name]))
-        context.store.folder(stages["made"]).mkdir(parents=True)
         return context, stages
 
     return make
