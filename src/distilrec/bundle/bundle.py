@@ -181,7 +181,7 @@ class Bundle:
         filters by are taken from the columns of their names. Raises DataError on an id that is there already, and on
         items of which nothing is known.
         """
-        if not self.content:
+        if self.served.student.tower is None:
             raise DataError(
                 "add_items: this student knows items by their ids alone, so it can't take new ones; distil one whose "
                 "model names content"
