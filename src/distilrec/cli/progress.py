@@ -64,6 +64,7 @@ class Display:
         if self._all is not None:
             self._live.advance(self._all)
         text = self._texts.pop(stage, "")
+        text = text if any(map(str.isdigit, text)) else ""  # what was counted, which needs no line once it is done
         self._console.print(
             f"[{self._count}/{self._of}] {stage} in {seconds:.1f} s  {text}", markup=False, highlight=False, style="dim"
         )
