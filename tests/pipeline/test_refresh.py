@@ -196,6 +196,10 @@ def test_new_interactions_are_asked_for_with_what_came_before_them() -> None:
     ("changed", "message"),
     [
         ({"teacher": [{"name": "ease", "model": {"model": "ease"}}]}, "teacher isn't that of"),
+        ({"weighing": "by-history"}, "teacher isn't that of"),
+        ({"record": {"k": 3}}, "record isn't that of"),
+        ({"student": {"model": {"model": "matrix_factorization", "embedding_size": 3}}}, "student.model isn't that of"),
+        ({"student": {"model": {"model": "lightgcn"}}}, "a lightgcn doesn't save all that it trains"),
         ({"data": {"source": "x", "split": {"kind": "cold-users"}}}, "holds out users or items"),
         ({"evaluation": {"seeds": 2, "metrics": ["ndcg@10"]}}, "evaluation.seeds is 2"),
         ({"evaluation": {"seeds": 1, "metrics": ["mrr@10"]}}, "first metric is mrr@10"),

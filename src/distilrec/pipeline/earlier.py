@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distilrec.errors import ArtefactError, RecipeError
+from distilrec.models import LightGCNConfig
 from distilrec.pipeline.stages import STAGES, Stage, Store
 from distilrec.recipe import Recipe, read_recipe
 from distilrec.report import Report
@@ -51,11 +52,25 @@ class Earlier:
     def check(self, recipe: Recipe) -> None:
         """Refuse a recipe that this run can't be gone on from."""
         known = read_recipe(self.folder / "recipe.yaml")
-        if recipe.teacher != known.teacher:
+        if (recipe.teacher, recipe.weighing) != (known.teacher, known.weighing):
             raise RecipeError(
                 f"since: the recipe's teacher isn't that of {self.folder}, and a teacher is taken over as it is; keep "
-                "its settings, or run without `since` to train the new one"
+                "its settings, weighing among them, or run without `since` to train the new one"
             )
+        if isinstance(recipe.student.model, LightGCNConfig):
+            raise RecipeError(
+                "since: a lightgcn doesn't save all that it trains, so it can't go on; take history_encoder, sasrec or "
+                "matrix_factorization"
+            )
+        for name, given, was in (
+            ("student.model", recipe.student.model, known.student.model),
+            ("record", recipe.record, known.record),
+        ):
+            if given != was:
+                raise RecipeError(
+                    f"since: the recipe's {name} isn't that of {self.folder}, whose students and soft labels go on; "
+                    "keep its settings, or run without `since`"
+                )
         seeds = sum(name.startswith("distilled student ") for name in self._stages)
         if recipe.evaluation.seeds > seeds:
             raise RecipeError(
