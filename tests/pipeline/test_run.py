@@ -289,6 +289,9 @@ def test_parts_of_a_run_and_the_forecast(source: Path, tmp_path: Path) -> None:
     write_recipe(recipe, tmp_path / "width-4" / "recipe.yaml")
     with pytest.raises(ArtefactError, match="finish the run with: distilrec bench, as it was begun"):
         report_again(tmp_path / "width-4")
+    (tmp_path / "recipe.yaml").unlink()
+    with pytest.raises(ArtefactError, match=r"holds several runs; report on one of them: .*width-4"):
+        report_again(tmp_path)
 
 
 def test_tuning_gives_both_arms_the_same_trials_and_goes_on(source: Path, tmp_path: Path) -> None:

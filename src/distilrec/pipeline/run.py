@@ -80,6 +80,9 @@ def run_part(
 def report_again(out: Path) -> Report:
     """Make the report of a finished run again. ArtefactError says what finishes one that isn't finished."""
     if not (out / RECIPE).is_file():
+        within = sorted(str(path.parent) for path in out.glob(f"*/{RECIPE}"))
+        if within:
+            raise ArtefactError(f"{out}: holds several runs; report on one of them: {', '.join(within)}")
         raise ArtefactError(
             f"{out}: no run to report on, it has no {RECIPE}; run it with: distilrec run RECIPE --out {out}"
         )
