@@ -14,11 +14,14 @@ SECONDS = 10.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose headers take more than 64 KiB, or ten seconds to come; no key has been checked then."""
+    """Closes connections whose headers take more than 64 KiB, or ten seconds to come; no key has been checked then.
+
+    Every request passes here: whether its headers are there is read from its scope, which has a path from then on.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._incomplete, self._size = False, 0
+        self._size = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -31,32 +34,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        """Headers follow."""
-        self._incomplete, self._size = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """A body may follow, which the guard limits."""
-        self._incomplete = False
-        if self._timer is not None:
-            self._stop()
-        super().on_headers_complete()
-
     def data_received(self, data: bytes) -> None:
         """Most often a whole request."""
         super().data_received(data)
-        if self._incomplete:
-            self._size += len(data)
-            if self._size > MOST_HEADERS:
-                self.send_400_response("Headers are too large.")
-            elif self._timer is None:
-                self._wait()
+        scope: Any = self.scope  # None before the first request
+        if scope is not None and "path" in scope:
+            if self._timer is not None:
+                self._stop()
+            return
+        self._size += len(data)
+        if self._size > MOST_HEADERS:
+            self.send_400_response("Headers are too large.")
+        elif self._timer is None:
+            self._wait()
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(SECONDS, self.transport.close)
 
     def _stop(self) -> None:
+        self._size = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
