@@ -68,7 +68,7 @@ class Ids:
         [1, 0]
         """
         try:
-            return [self._place_of[each] for each in external]
+            return list(map(self._place_of.__getitem__, external))
         except KeyError:
             return [place for place in map(self.place, external) if place >= 0]
 

@@ -103,7 +103,8 @@ class Service:
         except StateError as error:
             _logger.warning("state can't be reached, answering without: %s", error)
             taken, degraded = iter([[] for _ in keys]), True
-        engine, answers = self.engine, list[Answer]()  # one for all that follows, whatever is taken up meanwhile
+        engine = self.engine  # one for all that follows, whatever is taken up meanwhile
+        answers: list[Answer] = []
         texts = [query.text for query in queries if query.text is not None]
         if len(texts) > MOST_TEXTS:
             raise DataError(f"{len(texts)} texts at once; send at most {MOST_TEXTS}")
