@@ -492,6 +492,16 @@ def test_a_student_with_user_vectors_is_compared_at_equal_knowledge(source: Path
         Bundle.from_pretrained(tmp_path / "run" / "bundle").recommend(histories=[["ü1"]])
 
 
+def test_lists_of_all_items_are_refused_before_anything_is_trained(source: Path, tmp_path: Path) -> None:
+    settings = content(source)
+    settings["teacher"], settings["record"] = settings["teacher"][:1], {"kind": "factored", "k": 100}
+    settings["compared"] = {"dllm2rec": {"distillation": {"methods": [{"method": "dllm2rec"}]}}}
+    with pytest.raises(
+        RecipeError, match=r"'dllm2rec' needs items.*hold all 30 items; lower record\.k"
+    ):
+        explain(Recipe.model_validate(settings), tmp_path)
+
+
 def test_a_split_that_leaves_nothing_to_train_on_is_named(source: Path, tmp_path: Path) -> None:
     """Prevents first weights from being measured as if they had been trained."""
     settings = content(source)

@@ -45,6 +45,7 @@ def plan_of(recipe: Recipe, out: Path, *, across: bool = False) -> tuple[Context
                 f"{recipe.data.source}: the split '{recipe.data.split.kind}' leaves no {part} query; choose another "
                 "kind of split, or other moments for global-time (leave-last-out needs users with three interactions)"
             )
+    _check_lists(recipe, context.prepared.split.train.n_items)
     fingerprint = fingerprint_of(context.prepared)
     contents = _contents(context.prepared)
     if since is not None:
@@ -52,6 +53,19 @@ def plan_of(recipe: Recipe, out: Path, *, across: bool = False) -> tuple[Context
     if recipe.teacher_from is not None:
         return context, _plan_of_domain(recipe, context.prepared, fingerprint, contents)
     return context, Plan(recipe, fingerprint, contents)
+
+
+def _check_lists(recipe: Recipe, n_items: int) -> None:
+    """Raise RecipeError where lists hold the whole catalogue, and a method learns from what they leave out."""
+    if recipe.record.kind == "full" or recipe.record.k < n_items:
+        return
+    arms = (recipe.distilled, *recipe.compared.values())
+    for method in (method for settings in arms for method in settings.distillation.methods):
+        if "others" in method.needs:
+            raise RecipeError(
+                f"the method {method.name!r} needs items that the teacher didn't list, and lists of record.k "
+                f"({recipe.record.k}) hold all {n_items} items; lower record.k"
+            )
 
 
 def _plan_of_domain(recipe: Recipe, prepared: Prepared, fingerprint: str, contents: Mapping[str, str]) -> DomainPlan:
