@@ -496,9 +496,7 @@ def test_lists_of_all_items_are_refused_before_anything_is_trained(source: Path,
     settings = content(source)
     settings["teacher"], settings["record"] = settings["teacher"][:1], {"kind": "factored", "k": 100}
     settings["compared"] = {"dllm2rec": {"distillation": {"methods": [{"method": "dllm2rec"}]}}}
-    with pytest.raises(
-        RecipeError, match=r"'dllm2rec' needs items.*hold all 30 items; lower record\.k"
-    ):
+    with pytest.raises(RecipeError, match=r"'dllm2rec' needs items.*hold all 30 items; lower record\.k"):
         explain(Recipe.model_validate(settings), tmp_path)
 
 
