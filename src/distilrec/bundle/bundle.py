@@ -303,12 +303,7 @@ class ItemContent:
         """
         if self.fingerprint is not None:
             check_encoder(self.encoder, self.fingerprint)
-        prepared, unread = {}, {}
-        for place, value in enumerate(values):
-            try:
-                prepared[place] = self.encoder.prepare(value)
-            except DataError as error:
-                unread[place] = str(error)
+        prepared, unread = self.encoder.prepare_each(values)
         found = self.encoder.encode(list(prepared.values())) if prepared else np.empty((0, 1), np.float32)
         vectors = np.full((len(values), found.shape[1]), np.nan, np.float32)
         vectors[list(prepared)] = found

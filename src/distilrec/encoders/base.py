@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from distilrec.data import ModalityKind
 from distilrec.encoders.cache import VectorPrecision
+from distilrec.errors import DataError
 
 __all__ = ["Encoder", "EncoderConfig", "fingerprint_of", "located"]
 
@@ -66,6 +67,16 @@ class Encoder(ABC):
     def prepare(self, value: Any) -> Any:
         """Decode one value, as `Contents.blocks` gives it; DataError where it can't be read, such as a broken image."""
         return value
+
+    def prepare_each(self, values: Sequence[Any]) -> tuple[dict[int, Any], dict[int, str]]:
+        """By place, values as `encode` takes them, and why the others can't be read."""
+        prepared, unread = {}, {}
+        for place, value in enumerate(values):
+            try:
+                prepared[place] = self.prepare(value)
+            except DataError as error:
+                unread[place] = str(error)
+        return prepared, unread
 
     @abstractmethod
     def encode(self, prepared: Sequence[Any]) -> NDArray[np.float32]:

@@ -103,13 +103,8 @@ def _encode_missing(
     """Encode what the cache lacks of a block; how many contents that were, and which couldn't be read, and why."""
     missing = np.flatnonzero(~store.holds(keys))
     first = missing[np.sort(np.unique(keys[missing], return_index=True)[1])]
-    prepared, readable, broken = [], [], {}
-    for place in first:
-        try:
-            prepared.append(encoder.prepare(values[place]))
-            readable.append(place)
-        except DataError as error:
-            broken.update({int(same): str(error) for same in np.flatnonzero(keys == keys[place])})
+    prepared, unread = encoder.prepare_each([values[place] for place in first])
+    broken = {int(same): why for n, why in unread.items() for same in np.flatnonzero(keys == keys[first[n]])}
     if prepared:
-        store.add(keys[readable], encoder.encode(prepared))
+        store.add(keys[first[list(prepared)]], encoder.encode(list(prepared.values())))
     return len(prepared), broken

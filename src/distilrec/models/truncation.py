@@ -10,6 +10,7 @@ from distilrec.data import Interactions, final_queries
 from distilrec.models.base import DotProductModel, Model
 from distilrec.models.ials import IALS
 from distilrec.models.matrix_factorization import MatrixFactorization, MatrixFactorizationConfig, answer_strangers_
+from distilrec.models.registry import build
 from distilrec.models.storage import quantize_, rounded
 from distilrec.ranking import queries_at_once
 from distilrec.rng import generator
@@ -61,7 +62,6 @@ def factorise(
     Source: subspace iteration with 2 D + 16 vectors, Halko, Martinsson and Tropp, SIAM Review 2011, algorithms 4.4 and
     5.1.
 
-    >>> from distilrec.models import build
     >>> from distilrec.scoring import Ragged
     >>> config = MatrixFactorizationConfig(embedding_size=8)
     >>> train = Interactions(Ragged.from_rows([[number % 50] for number in range(100)]), n_items=50)
@@ -93,7 +93,8 @@ def factorise(
         basis = torch.linalg.qr(turned).Q
     left, values, right = torch.linalg.svd(torch.cat([block(begin) @ basis for begin in begins]), full_matrices=False)
     root, lacking = values[:width].sqrt(), (0, max(0, width - size))
-    found = MatrixFactorization(config, train.n_users, train.n_items)
+    found = build(config, train.n_users, train.n_items, seed=seed)
+    assert isinstance(found, MatrixFactorization)
     found.users[torch.from_numpy(queries.users).long()] = pad(left[:, :width] * root, lacking)
     found.items.copy_(pad(basis @ right[:width].T * root, lacking))
     if found.bias is not None:
